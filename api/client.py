@@ -1,0 +1,164 @@
+"""The asyncio face of a Marathon API: typed calls, none of which ever runs on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from .app import App
+from .status import AppStatus, Deployment, DeploymentResult, QueueItem, Task
+from .transport import Transport
+
+T = TypeVar("T")
+
+
+def split_urls(urls: str | Iterable[str]) -> list[str]:
+    """Return the URLs of a comma-separated text or of a list, without blanks.
+
+    Raises
+    ------
+    ValueError
+        There is none, or one does not begin with http:// or https://.
+    """
+    parts = urls.split(",") if isinstance(urls, str) else list(urls)
+    found = [part.strip().rstrip("/") for part in parts if part.strip()]
+    if not found:
+        raise ValueError("the address of the Marathon API is missing; give one such as http://127.0.0.1:8081")
+    for url in found:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"the address of a Marathon API begins with http:// or https://, got {url!r}")
+    return found
+
+
+class Client:
+    """Calls to a Marathon API v2, from an event loop.
+
+    Parameters
+    ----------
+    urls
+        One or several addresses (list, or comma-separated), tried in order.
+    token
+        Sent as ``Authorization: token=<token>``.
+    username, password
+        Basic authentication, in place of a token.
+    timeout
+        Seconds for a connection, and for each answer.
+    verify
+        Whether to verify certificates, or the path of a CA file.
+    certificate
+        Paths of a client certificate and its key.
+    threads
+        Most calls at once; further ones wait their turn.
+
+    Notes
+    -----
+    Every call may raise `hubfleet.api.errors.BackendUnreachable` (nothing is known)
+    or a `hubfleet.api.errors.RequestRefused` (the answer is no).
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        timeout: float = 10.0,
+        verify: bool | str = True,
+        certificate: tuple[str, str] | None = None,
+        threads: int = 16,
+    ) -> None:
+        self.urls = split_urls(urls)
+        self.transport = Transport(
+            self.urls,
+            token=token,
+            username=username,
+            password=password,
+            timeout=timeout,
+            verify=verify,
+            certificate=certificate,
+            connections=threads,
+        )
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="marathon-client")
+
+    def __repr__(self) -> str:
+        return f"<Client of {', '.join(self.urls)}>"
+
+    def close(self) -> None:
+        """Let go of the connections and threads; calls under way end by their time-out."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.transport.session.close()
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+    async def ping(self) -> None:
+        """Return when a server answers."""
+        await self._call(self.transport.ping)
+
+    async def create_app(self, app: App) -> AppStatus:
+        """Submit a new app.
+
+        Raises
+        ------
+        hubfleet.api.errors.Conflict
+            There is an app of this id already.
+        """
+        return await self._call(lambda: self.transport.create_app(app.id, app))
+
+    async def replace_app(self, app: App, force: bool = False) -> DeploymentResult:
+        """Submit an app as a whole, whether there is one of its id or not."""
+        body = app.to_wire()
+        answer = await self._call(lambda: self.transport.update_app(app.id, body, force=force, partial=False))
+        return DeploymentResult.from_wire(answer)
+
+    async def update_app(self, app_id: str, changes: dict[str, Any], force: bool = False) -> DeploymentResult:
+        """Replace the given fields of an app; the others keep their values."""
+        answer = await self._call(lambda: self.transport.update_app(app_id, changes, force=force))
+        return DeploymentResult.from_wire(answer)
+
+    async def delete_app(self, app_id: str, force: bool = True) -> DeploymentResult:
+        """End an app's tasks and remove it."""
+        answer = await self._call(lambda: self.transport.delete_app(app_id.strip("/"), force=force))
+        return DeploymentResult.from_wire(answer)
+
+    async def get_app(self, app_id: str) -> AppStatus:
+        """Return an app with its tasks."""
+        found = await self._call(
+            lambda: self.transport.get_app(app_id.strip("/"), embed_tasks=True, embed_last_task_failure=True)
+        )
+        assert isinstance(found, AppStatus)
+        return found
+
+    async def list_apps(self, containing: str | None = None, label: str | None = None) -> list[AppStatus]:
+        """Return the apps with their tasks: all, those whose id contains a text, or those of a label."""
+        return list(
+            await self._call(
+                lambda: self.transport.list_apps(
+                    app_id=containing,
+                    label=label,
+                    embed_tasks=True,
+                    embed_deployments=True,
+                    embed_last_task_failure=True,
+                )
+            )
+        )
+
+    async def list_tasks(self, app_id: str) -> list[Task]:
+        """Return the tasks of an app."""
+        return list(await self._call(lambda: self.transport.list_tasks(app_id.strip("/"))))
+
+    async def kill_and_scale(self, task_ids: Sequence[str]) -> DeploymentResult:
+        """Kill exactly these tasks, and lower their apps' instances by as many, in one change."""
+        answer = await self._call(lambda: self.transport.kill_given_tasks(task_ids, scale=True, force=True))
+        return DeploymentResult.from_wire(answer)
+
+    async def list_deployments(self) -> list[Deployment]:
+        """Return the deployments that are under way."""
+        return list(await self._call(self.transport.list_deployments))
+
+    async def list_queue(self) -> list[QueueItem]:
+        """Return the apps that wait, and why."""
+        return list(await self._call(self.transport.list_queue))

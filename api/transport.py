@@ -1,0 +1,236 @@
+"""The field's own Python client of Marathon, repaired where 0.13.0 is broken.
+
+`marathon.MarathonClient` carries the requests; what it does badly is overridden here
+and nowhere else (``marathon-v2`` 7.1). When a release of it no longer needs a repair,
+the repair is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import requests
+from marathon import MarathonClient
+from marathon.models import MarathonApp, MarathonDeployment, MarathonQueueItem, MarathonTask
+from requests.adapters import HTTPAdapter
+
+from .app import App
+from .errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
+from .status import AppStatus, Deployment, QueueItem, Task
+
+log = logging.getLogger("hubfleet.client")
+
+_SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
+# Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
+STREAM_SILENCE_SECONDS = 35.0
+
+_OURS = {
+    MarathonApp: AppStatus,
+    MarathonTask: Task,
+    MarathonDeployment: Deployment,
+    MarathonQueueItem: QueueItem,
+}
+
+
+class Transport(MarathonClient):
+    """A blocking client of a Marathon API; to be used from threads, never on an event loop.
+
+    Repairs: answers become our own models, so that a field that 0.13.0 does not know is
+    no error and nothing is encoded through ``collections.Iterable`` (gone in Python 3.10);
+    no body is ever logged, since bodies hold tokens; a request that is not safe to repeat
+    is sent to the next server only if the first was not reached at all; the event stream
+    has time-outs and sends the token.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        timeout: float = 10.0,
+        verify: bool | str = True,
+        certificate: tuple[str, str] | None = None,
+        connections: int = 16,
+    ) -> None:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_maxsize=connections)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        session.cert = certificate
+        # The environment's proxies and .netrc are not ours to obey: they would carry the token away.
+        session.trust_env = False
+        super().__init__(
+            list(servers),
+            username=username,
+            password=password,
+            timeout=timeout,
+            session=session,
+            sse_session=session,
+            auth_token=token,
+            verify=verify,
+        )
+
+    @staticmethod
+    def _parse_response(
+        response: requests.Response, clazz: type, is_list: bool = False, resource_name: str | None = None
+    ) -> Any:
+        body = response.json()
+        target = body[resource_name] if resource_name else body
+        model = _OURS[clazz]
+        return [model.from_wire(item) for item in target] if is_list else model.from_wire(target)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.auth_token:
+            headers["Authorization"] = f"token={self.auth_token}"
+        return headers
+
+    def _do_request(
+        self, method: str, path: str, params: dict[str, Any] | None = None, data: str | None = None
+    ) -> requests.Response:
+        failures = []
+        for server in self.servers:
+            try:
+                response = self.session.request(
+                    method,
+                    server.rstrip("/") + path,
+                    params=params,
+                    data=data.encode("utf-8") if data is not None else None,
+                    headers=self._headers(),
+                    auth=self.auth,
+                    timeout=self.timeout,
+                    verify=self.verify,
+                )
+            except requests.exceptions.RequestException as error:
+                failures.append(f"{server}: {_cause(error)}")
+                never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or (
+                    isinstance(error, requests.exceptions.ConnectionError) and _refused(error)
+                )
+                if method in _SAFE_TO_REPEAT or never_sent:
+                    continue
+                break
+            log.debug("%s %s: %d", method, path, response.status_code)
+            if response.status_code < 400:
+                return response
+            raise _error(response, f"{method} {path}")
+        raise BackendUnreachable(f"no Marathon API answered {method} {path} ({'; '.join(failures)})")
+
+    def create_app(self, app_id: str, app: App, minimal: bool = True) -> AppStatus:
+        """Submit a new app; its own id counts."""
+        response = self._do_request("POST", "/v2/apps", data=json.dumps(app.to_wire()))
+        return AppStatus.from_wire(response.json())
+
+    def update_app(
+        self,
+        app_id: str,
+        app: dict[str, Any],
+        force: bool = False,
+        minimal: bool = True,
+        partial: bool = True,
+    ) -> dict[str, Any]:
+        """Change the given fields of an app, or with ``partial=False`` all of it."""
+        params = {"force": force, "partialUpdate": partial}
+        response = self._do_request(
+            "PUT", f"/v2/apps/{app_id.strip('/')}", params=params, data=json.dumps(app)
+        )
+        return dict(response.json())
+
+    def kill_given_tasks(
+        self, task_ids: Sequence[str], scale: bool = False, force: bool | None = None
+    ) -> dict[str, Any]:
+        """Kill tasks by id, and with ``scale`` lower their apps' instances by as many."""
+        params = {"scale": scale, "force": bool(force)}
+        body = json.dumps({"ids": list(task_ids)})
+        return dict(self._do_request("POST", "/v2/tasks/delete", params=params, data=body).json())
+
+    def open_event_stream(self, event_types: Sequence[str] = ()) -> requests.Response:
+        """Open the event stream at the first server that answers; the caller reads and closes it."""
+        failures = []
+        for server in self.servers:
+            try:
+                response = self.session.get(
+                    server.rstrip("/") + "/v2/events",
+                    params={"event_type": list(event_types)} if event_types else None,
+                    headers={**self._headers(), "Accept": "text/event-stream"},
+                    auth=self.auth,
+                    verify=self.verify,
+                    stream=True,
+                    timeout=(self.timeout, STREAM_SILENCE_SECONDS),
+                )
+            except requests.exceptions.RequestException as error:
+                failures.append(f"{server}: {_cause(error)}")
+                continue
+            if response.status_code < 400:
+                return response
+            with response:
+                raise _error(response, "GET /v2/events")
+        raise BackendUnreachable(f"no Marathon API offers its events ({'; '.join(failures)})")
+
+
+def read_events(response: requests.Response) -> Iterator[dict[str, Any] | None]:
+    """Yield each event of an open stream as it comes, and None for each keep-alive.
+
+    Raises
+    ------
+    BackendUnreachable
+        The stream broke off or stayed silent.
+    """
+    buffer = b""
+    try:
+        while True:
+            # read1 returns what has arrived; read and iter_lines would wait for a full buffer.
+            chunk = response.raw.read1(65536)
+            if not chunk:
+                return
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                field, _, value = line.rstrip(b"\r").partition(b":")
+                if field == b"data":
+                    event = json.loads(value)
+                    yield event if isinstance(event, dict) else None
+                elif not field:
+                    yield None
+    except (OSError, ValueError, AttributeError, requests.exceptions.RequestException) as error:
+        # AttributeError: another thread closed the response while this one was reading it.
+        raise BackendUnreachable(f"the event stream broke off: {_cause(error)}") from error
+
+
+def _refused(error: requests.exceptions.ConnectionError) -> bool:
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
+
+
+def _cause(error: BaseException) -> str:
+    """Name the innermost cause of a transport error, without the URL's query or any header."""
+    innermost = error
+    seen = 0
+    while seen < 8:
+        inner = getattr(innermost.args[0] if innermost.args else None, "reason", None) or innermost.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        innermost, seen = inner, seen + 1
+    if isinstance(innermost, OSError) and innermost.strerror:
+        return innermost.strerror
+    return type(innermost).__name__
+
+
+def _error(response: requests.Response, request: str) -> Exception:
+    """Turn a bad answer into our own error; the one place where statuses are told apart."""
+    message, details = response.reason or "", None
+    try:
+        body = response.json()
+    except requests.exceptions.JSONDecodeError:
+        body = None
+    if isinstance(body, dict):
+        message = str(body.get("message", message))
+        details = body.get("details")
+    status = response.status_code
+    if status >= 500:
+        return BackendUnreachable(f"the Marathon API answered {request} with {status}: {message}")
+    kinds = {401: AccessDenied, 403: AccessDenied, 404: NotFound, 409: Conflict}
+    return kinds.get(status, RequestRefused)(message, status, details)

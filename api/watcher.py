@@ -1,0 +1,367 @@
+"""The memory of a Marathon API's apps: follows its events, so that a question costs no request.
+
+While the events flow, memory is the truth a moment ago. While they do not, the
+watcher is *blind*: it says so (`StateUnknown`), and never takes silence for an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import requests
+
+from .client import Client
+from .errors import BackendError, HubfleetError, NotFound
+from .ids import canonical, is_within
+from .status import AppStatus, Event, IPAddress, Task
+from .transport import read_events
+from .wire import parse_timestamp
+
+log = logging.getLogger("hubfleet.watcher")
+
+ENDED_STATES = frozenset(
+    {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_GONE", "TASK_DROPPED", "TASK_LOST"}
+)
+_RETRY_FIRST, _RETRY_MOST = 0.2, 15.0  # seconds between attempts to see again
+_REMEMBERED_EVENTS = 200  # per app that somebody follows
+
+
+class StateUnknown(HubfleetError):
+    """The backend cannot be seen now; what became of the app is not known."""
+
+
+class Watcher:
+    """Follows one Marathon API and remembers the apps of a group.
+
+    Parameters
+    ----------
+    client
+        How the API is reached.
+    group
+        Remember only the apps in this group, such as ``/jupyter``.
+    relist_seconds
+        How often the whole state is read anew although the events flow.
+    """
+
+    def __init__(self, client: Client, group: str = "/", relist_seconds: float = 300.0) -> None:
+        self.client = client
+        self.group = canonical(group)
+        self.relist_seconds = relist_seconds
+        self._apps: dict[str, AppStatus] = {}
+        self._touched: dict[str, int] = {}  # app id -> the count of the last event about it
+        self._count = 0
+        self._sighted = asyncio.Event()
+        self._changed: dict[str, asyncio.Event] = {}
+        self._listeners: dict[str, set[deque[Event]]] = {}
+        self._stale: set[str] = set()
+        self._stale_wakeup = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- life -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to follow; it goes on until `close`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow_for_ever(), name="marathon-watcher")
+
+    async def close(self) -> None:
+        """End following."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._sighted.clear()
+
+    @property
+    def sighted(self) -> bool:
+        """Whether memory is the truth now."""
+        return self._sighted.is_set()
+
+    async def wait_sighted(self, timeout: float) -> bool:
+        """Wait until memory is the truth, at most `timeout` seconds; return whether it is."""
+        try:
+            await asyncio.wait_for(self._sighted.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    # -- questions --------------------------------------------------------------------
+
+    def lookup(self, app_id: str) -> AppStatus | None:
+        """Return the state of an app, or None if there is no such app.
+
+        Raises
+        ------
+        StateUnknown
+            The backend cannot be seen now.
+        """
+        if not self.sighted:
+            raise StateUnknown(f"the state of {app_id} is unknown: {self.client!r} cannot be followed now")
+        return self._apps.get(app_id)
+
+    def apps(self) -> list[AppStatus]:
+        """Return the state of all apps.
+
+        Raises
+        ------
+        StateUnknown
+            The backend cannot be seen now.
+        """
+        if not self.sighted:
+            raise StateUnknown(f"the apps of {self.client!r} are unknown: it cannot be followed now")
+        return list(self._apps.values())
+
+    async def wait_for(
+        self, app_id: str, condition: Callable[[AppStatus | None], bool], timeout: float | None = None
+    ) -> AppStatus | None:
+        """Wait until the state of an app meets a condition, and return that state.
+
+        While the watcher is blind the condition is not asked.
+
+        Raises
+        ------
+        TimeoutError
+            It did not within `timeout` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while True:
+                changed = self._change(app_id)
+                if self.sighted:
+                    state = self._apps.get(app_id)
+                    if condition(state):
+                        return state
+                await changed.wait()
+
+    async def events(self, app_id: str) -> AsyncIterator[Event]:
+        """Yield the events of one app from now on, until the iterator is closed."""
+        heard: deque[Event] = deque(maxlen=_REMEMBERED_EVENTS)
+        self._listeners.setdefault(app_id, set()).add(heard)
+        try:
+            while True:
+                changed = self._change(app_id)
+                while heard:
+                    yield heard.popleft()
+                await changed.wait()
+        finally:
+            listeners = self._listeners.get(app_id, set())
+            # identity, not equality: two deques with the same events are equal
+            self._listeners[app_id] = {other for other in listeners if other is not heard}
+            if not self._listeners[app_id]:
+                del self._listeners[app_id]
+
+    def _change(self, app_id: str) -> asyncio.Event:
+        """Return what is set at the next change of an app."""
+        return self._changed.setdefault(app_id, asyncio.Event())
+
+    def _announce(self, app_id: str) -> None:
+        changed = self._changed.pop(app_id, None)
+        if changed is not None:
+            changed.set()
+
+    def _announce_all(self) -> None:
+        for app_id in list(self._changed):
+            self._announce(app_id)
+
+    # -- following --------------------------------------------------------------------
+
+    async def _follow_for_ever(self) -> None:
+        pause = _RETRY_FIRST
+        while True:
+            try:
+                await self._follow_once()
+                pause = _RETRY_FIRST
+            except BackendError as error:
+                was_sighted = self.sighted
+                self._sighted.clear()
+                pause = _RETRY_FIRST if was_sighted else min(pause * 2, _RETRY_MOST)
+                log.warning("cannot follow %r, trying again in %.1f s: %s", self.client, pause, error)
+            finally:
+                self._sighted.clear()
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 (jitter, no secret)
+
+    async def _follow_once(self) -> None:
+        """Attach to the events, then read the whole state, then live from the events."""
+        async with _Stream(self.client) as stream:
+            readers = [
+                asyncio.create_task(self._relist_for_ever()),
+                asyncio.create_task(self._refresh_for_ever()),
+            ]
+            try:
+                async for event in stream:
+                    self._take(event)
+            finally:
+                for reader in readers:
+                    reader.cancel()
+                await asyncio.gather(*readers, return_exceptions=True)
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            try:
+                await self._relist()
+            except BackendError as error:
+                if not self.sighted:
+                    log.warning("cannot read the apps of %r: %s", self.client, error)
+                    await asyncio.sleep(_RETRY_FIRST * 5)
+                    continue
+            await asyncio.sleep(self.relist_seconds)
+
+    async def _relist(self) -> None:
+        begun = self._count
+        listed = {app.id: app for app in await self.client.list_apps(containing=self.group or None)}
+        for app_id in set(listed) | set(self._apps):
+            if not self._mine(app_id):
+                continue
+            if self._touched.get(app_id, -1) > begun:
+                # Events overtook the list; ask for this app alone, which cannot be older than they are.
+                self._mark_stale(app_id)
+            elif app_id in listed:
+                self._apps[app_id] = listed[app_id]
+            else:
+                self._apps.pop(app_id, None)
+        self._touched = {app_id: n for app_id, n in self._touched.items() if n > begun}
+        if not self.sighted:
+            log.info("following %r: %d apps", self.client, len(self._apps))
+            self._sighted.set()
+        self._announce_all()
+
+    async def _refresh_for_ever(self) -> None:
+        """Re-read the apps whose events did not tell all."""
+        while True:
+            await self._stale_wakeup.wait()
+            self._stale_wakeup.clear()
+            stale, self._stale = self._stale, set()
+            for app_id in stale:
+                try:
+                    self._apps[app_id] = await self.client.get_app(app_id)
+                except NotFound:
+                    self._apps.pop(app_id, None)
+                except BackendError as error:
+                    log.warning("cannot read %s, the next list will: %s", app_id, error)
+                self._announce(app_id)
+
+    def _mark_stale(self, app_id: str) -> None:
+        self._stale.add(app_id)
+        self._stale_wakeup.set()
+
+    def _mine(self, app_id: str) -> bool:
+        return not self.group or is_within(app_id, self.group)
+
+    def _take(self, event: Event) -> None:
+        """Move memory by one event."""
+        self._count += 1
+        for app_id in event.app_ids:
+            if not self._mine(app_id):
+                continue
+            self._touched[app_id] = self._count
+            for listener in self._listeners.get(app_id, ()):
+                listener.append(event)
+            if not self._apply(app_id, event):
+                self._mark_stale(app_id)
+            self._announce(app_id)
+
+    def _apply(self, app_id: str, event: Event) -> bool:
+        """Change memory as an event says; return False where it does not say enough."""
+        app = self._apps.get(app_id)
+        if event.event_type == "app_terminated_event":
+            self._apps.pop(app_id, None)
+            return True
+        if event.event_type == "status_update_event" and app is not None:
+            self._apps[app_id] = with_task_update(app, event)
+            return True
+        # Health, instance and deployment events change what only the app's own answer says in full.
+        return event.event_type in {"instance_changed_event", "deployment_step_success"}
+
+
+def with_task_update(app: AppStatus, event: Event) -> AppStatus:
+    """Return the state of an app after one ``status_update_event``."""
+    others = [task for task in app.tasks if task.id != event["taskId"]]
+    known = next((task for task in app.tasks if task.id == event["taskId"]), None)
+    if event["taskStatus"] in ENDED_STATES:
+        tasks = others
+    else:
+        version = event["version"]
+        changes: dict[str, Any] = {
+            "id": event["taskId"],
+            "app_id": app.id,
+            "state": event["taskStatus"],
+            "host": event["host"] or "",
+            "ports": event["ports"] or [],
+            "ip_addresses": [IPAddress.from_wire(address) for address in event["ipAddresses"] or []],
+            "version": parse_timestamp(version) if version else None,
+        }
+        if event["taskStatus"] == "TASK_RUNNING" and (known is None or known.started_at is None):
+            changes["started_at"] = event.timestamp
+        task = known.model_copy(update=changes) if known else Task.model_validate(changes)
+        tasks = [*others, task]
+    return app.model_copy(update={"tasks": tasks, "tasks_running": sum(1 for task in tasks if task.running)})
+
+
+class _Stream:
+    """The event stream as an asynchronous iterator; a thread reads, the loop listens."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Event | BackendError | None] = asyncio.Queue()
+        self._response: requests.Response | None = None
+        self._closed = threading.Event()
+
+    async def __aenter__(self) -> _Stream:
+        opened: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._read, args=(opened,), name="marathon-events", daemon=True).start()
+        await opened
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed.set()
+        if self._response is not None:
+            self._response.close()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, BackendError):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            self._closed.set()  # the loop is gone, and with it everybody who listened
+
+    def _read(self, opened: asyncio.Future[None]) -> None:
+        try:
+            response = self._response = self._client.transport.open_event_stream()
+        except BackendError as error:
+            self._tell(_fail, opened, error)
+            return
+        self._tell(_succeed, opened)
+        try:
+            with response:
+                for body in read_events(response):
+                    if self._closed.is_set():
+                        return
+                    if body is not None:
+                        self._tell(self._queue.put_nowait, Event.from_wire(body))
+            self._tell(self._queue.put_nowait, None)
+        except BackendError as error:
+            self._tell(self._queue.put_nowait, error)
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _succeed(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,1 @@
+"""The scheduling backend: Marathon's REST API v2 on this machine or on an engine."""

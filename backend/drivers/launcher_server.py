@@ -1,0 +1,294 @@
+"""The launcher's loop and its protocol: newline-delimited JSON on a Unix socket.
+
+A request is ``{"id": ..., "verb": ..., ...}``; its reply repeats the id and holds either ``"ok"`` or
+``"error"``, a sentence, with ``"refused": true`` where asking again is of no use. ``{"exit": {...}}`` is
+pushed to every client when a task has ended.
+
+=======  =========================================================  =============================
+verb     fields                                                     ok
+=======  =========================================================  =============================
+hello                                                               protocol, pid
+start    task_id, command, environment, sandbox, user               pid
+signal   task_id, signal
+list                                                                tasks: a list of
+                                                                    task_id, pid, sandbox, ended,
+                                                                    exit_code, signal
+forget   task_id
+=======  =========================================================  =============================
+
+The refusal of a start whose task has ended also has ``"ended": true`` and the ``"pid"`` it had.
+
+Standard library only, and as little of that as will do: the launcher imports this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from .fork import Order, StartError
+from .journal import Journal, Record
+from .supervisor import Supervisor, Task
+
+PROTOCOL = 1
+IDLE_SECONDS = 1.0
+"""How long a launcher without a client and without a task stays."""
+
+MOST_CLIENTS = 64
+LONGEST_REQUEST = 8 << 20
+MOST_UNREAD = 16 << 20
+"""Bytes kept for a client that does not read; beyond that it is let go."""
+
+
+class BadRequest(Exception):
+    """A request that makes no sense; the message says why."""
+
+
+class Client:
+    """One connection and what has not been read or written yet."""
+
+    __slots__ = ("connection", "received", "unsent")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.received = bytearray()
+        self.unsent = bytearray()
+
+
+class Server:
+    """The launcher's loop.
+
+    Parameters
+    ----------
+    listener
+        A listening socket that does not block.
+    journal
+        The journal of the state directory, not loaded yet.
+    log
+        Called with a sentence about anything a person should know.
+    """
+
+    def __init__(self, listener: socket.socket, journal: Journal, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._clients: set[Client] = set()
+        self._leaving = False
+        self._idle_since: float | None = None
+        self._verbs: Mapping[str, Callable[[Mapping[str, object]], object]] = {
+            "hello": lambda request: {"protocol": PROTOCOL, "pid": os.getpid()},
+            "signal": self._signal,
+            "list": lambda request: {"tasks": [_describe(t.record) for t in self.supervisor.tasks.values()]},
+            "forget": self._forget,
+        }
+        self.supervisor = Supervisor(journal, self._watch, self._unwatch, self._announce, log)
+        self._watch(listener.fileno(), self._accept)
+        self._wakeup, wakeup = os.pipe()
+        for descriptor in (self._wakeup, wakeup):
+            os.set_blocking(descriptor, False)
+        self._watch(self._wakeup, self._read_signals)
+        for signum in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(signum, lambda *_: None)
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        """Serve until there is nothing left to care for."""
+        while not self._leaving:
+            due = self.supervisor.tick()
+            if self._clients or self.supervisor.busy:
+                self._idle_since = None
+            else:
+                self._idle_since = self._idle_since or time.monotonic()
+                if time.monotonic() >= self._idle_since + IDLE_SECONDS:
+                    return
+                due = min(due or float("inf"), self._idle_since + IDLE_SECONDS)
+            timeout = None if due is None else max(0.0, due - time.monotonic())
+            for key, events in self._selector.select(timeout):
+                # An earlier callback of this round may have closed what this one is about.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data(events)
+
+    def _watch(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, lambda events: callback())
+
+    def _unwatch(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+
+    def _read_signals(self) -> None:
+        received = os.read(self._wakeup, 65536)
+        self.supervisor.reap()
+        if signal.SIGTERM in received:
+            if self.supervisor.busy:
+                self._log("SIGTERM is ignored, since tasks are in this launcher's care; end them first.")
+            else:
+                self._leaving = True
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._log(f"A client cannot be let in: {error}")
+            # Out of descriptors, say: the client still waits, so the loop would spin.
+            time.sleep(0.05)
+            return
+        if len(self._clients) >= MOST_CLIENTS:
+            self._log(f"A client is turned away: there are {MOST_CLIENTS} already.")
+            connection.close()
+            return
+        connection.setblocking(False)
+        client = Client(connection)
+        self._clients.add(client)
+        self._selector.register(connection, selectors.EVENT_READ, partial(self._serve, client))
+
+    def _serve(self, client: Client, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(client)
+        if not events & selectors.EVENT_READ or client not in self._clients:
+            return
+        try:
+            received = client.connection.recv(262144)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self._let_go(client)
+            return
+        # Only what came now can hold the end of a line.
+        *lines, rest = received.split(b"\n")
+        for line in lines:
+            self._answer(client, bytes(client.received) + line)
+            client.received.clear()
+        client.received += rest
+        if len(client.received) > LONGEST_REQUEST:
+            self._log(f"A client is let go, since its request is longer than {LONGEST_REQUEST} bytes.")
+            self._let_go(client)
+
+    def _answer(self, client: Client, line: bytes) -> None:
+        """Do what one line asks for; whatever it holds, it gets a reply."""
+        request_id: object = None
+        try:
+            request = _parse(line)
+            request_id = request.get("id")
+            verb = request.get("verb")
+            if verb == "start":
+                order = Order.from_request(request)
+                self.supervisor.start(order, partial(self._settled, client, request_id))
+                return
+            if not isinstance(verb, str) or verb not in self._verbs:
+                known = ", ".join(sorted([*self._verbs, "start"]))
+                raise BadRequest(f"There is no verb {verb!r}; there are: {known}.")
+            reply = {"id": request_id, "ok": self._verbs[verb](request)}
+        except StartError as error:
+            reply = _start_error(request_id, error)
+        except BadRequest as error:
+            reply = {"id": request_id, "error": str(error)}
+        except Exception:  # the tasks of all must not depend on what one client sends
+            sys.excepthook(*sys.exc_info())
+            reply = {"id": request_id, "error": "The launcher failed on this request; launcher.log says how."}
+        self._send(client, reply)
+
+    def _settled(self, client: Client, request_id: object, task: Task, error: StartError | None) -> None:
+        record = task.record
+        if error is not None:
+            reply = _start_error(request_id, error)
+        elif record.ended:
+            reply = {
+                "id": request_id,
+                "error": f"Task {record.task_id} has already ended; a task id serves once, so use another.",
+                "refused": True,
+                "ended": True,
+                "pid": record.pid,
+            }
+        else:
+            reply = {"id": request_id, "ok": {"pid": record.pid}}
+        self._send(client, reply)
+
+    def _signal(self, request: Mapping[str, object]) -> None:
+        signum = request.get("signal")
+        if not isinstance(signum, int) or signum not in signal.valid_signals():
+            raise BadRequest(f"There is no signal {signum!r}.")
+        self.supervisor.signal(_task_id(request), signum)
+
+    def _forget(self, request: Mapping[str, object]) -> None:
+        try:
+            self.supervisor.forget(_task_id(request))
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+    def _announce(self, record: Record) -> None:
+        exit_ = {"task_id": record.task_id, "exit_code": record.exit_code, "signal": record.signal}
+        for client in list(self._clients):
+            self._send(client, {"exit": exit_})
+
+    def _send(self, client: Client, message: Mapping[str, object]) -> None:
+        if client in self._clients:
+            client.unsent += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        try:
+            sent = client.connection.send(client.unsent) if client.unsent else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._let_go(client)
+            return
+        del client.unsent[:sent]
+        if len(client.unsent) > MOST_UNREAD:
+            self._log("A client is let go, since it does not read what it is sent.")
+            self._let_go(client)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
+        key = self._selector.get_key(client.connection)
+        if key.events != events:
+            self._selector.modify(client.connection, events, key.data)
+
+    def _let_go(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+            self._selector.unregister(client.connection)
+            client.connection.close()
+
+
+def _parse(line: bytes) -> dict[str, object]:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"A request is one line of JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise BadRequest("A request is a JSON object.")
+    return request
+
+
+def _task_id(request: Mapping[str, object]) -> str:
+    task_id = request.get("task_id")
+    if not isinstance(task_id, str):
+        raise BadRequest(f"This verb needs the task_id of a task, not {task_id!r}.")
+    return task_id
+
+
+def _start_error(request_id: object, error: StartError) -> dict[str, object]:
+    return {"id": request_id, "error": str(error), "refused": error.refused}
+
+
+def _describe(record: Record) -> dict[str, object]:
+    return {
+        "task_id": record.task_id,
+        "pid": record.pid,
+        "sandbox": record.sandbox,
+        "ended": record.ended,
+        "exit_code": record.exit_code if record.ended else None,
+        "signal": record.signal if record.ended else None,
+    }

@@ -1,0 +1,255 @@
+"""The driver for this machine: tasks are plain processes, forked by the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .base import DriverError, Offer, StartRefused, TaskExit, TaskSpec
+from .launcher_client import ConnectionLost, LauncherClient, Message
+from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
+
+log = logging.getLogger(__name__)
+
+
+class ProcessDriver:
+    """Runs tasks as processes of this machine.
+
+    Parameters
+    ----------
+    state_dir
+        Directory of the launcher's files and the sandboxes; made if it is not
+        there. One backend has one: it is what its tasks are found again by.
+        As root it is made so that other accounts may pass through it to their
+        own sandboxes (mode 0711), otherwise for nobody else (0700).
+    host
+        Name or address at which the tasks of this machine are reached.
+    cpus, mem, disk
+        What the machine offers, memory and disk in MiB. None is all that we
+        may use of it when the driver opens (of the disk, all that is free).
+    port_range
+        The first and the last port that tasks may be given (Mesos' default).
+
+    Notes
+    -----
+    The tasks belong to the launcher, a process of its own that this driver
+    starts when there is none. It outlives the backend, and the tasks outlive
+    it: should it be killed, a new one takes over, and only how those tasks
+    ended that it did not fork cannot be known.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        host: str = "127.0.0.1",
+        cpus: float | None = None,
+        mem: float | None = None,
+        disk: float | None = None,
+        port_range: tuple[int, int] = (31000, 32000),
+    ) -> None:
+        if not 1 <= port_range[0] <= port_range[1] <= 65535:
+            raise ValueError(f"The port range is {port_range}; it must be (first, last) within 1 to 65535.")
+        self._state_dir = Path(os.path.abspath(state_dir))
+        self._sandboxes = self._state_dir / "sandboxes"
+        self._host = host
+        self._cpus = cpus
+        self._mem = mem
+        self._disk = disk
+        self._port_range = port_range
+        self._client = LauncherClient(self._state_dir, self._note_tasks, self._note_exit)
+        self._offer: Offer | None = None
+        self._sandbox_of: dict[str, Path] = {}
+        self._ended: dict[str, TaskExit] = {}
+        # One queue for each reader of `exits`; None is the end.
+        self._readers: set[asyncio.Queue[TaskExit | None]] = set()
+
+    @property
+    def launcher_pid(self) -> int | None:
+        """Process id of the launcher last spoken to."""
+        return self._client.pid
+
+    async def open(self) -> None:
+        """Reach the launcher, starting it if there is none.
+
+        Raises
+        ------
+        DriverError
+            If the state directory cannot be used or no launcher can be started.
+        """
+        try:
+            self._make_directories()
+        except OSError as error:
+            raise DriverError(f"The state directory {self._state_dir} cannot be used: {error}") from error
+        self._offer = self._measure()
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Let go of the launcher. Running tasks keep running; readers of `exits` come to an end."""
+        await self._client.close()
+        for reader in self._readers:
+            reader.put_nowait(None)
+
+    def offers(self) -> Sequence[Offer]:
+        """Return the one place there is: this machine, as it was when the driver opened."""
+        if self._offer is None:
+            raise DriverError("The driver is not open, so it has not looked at its machine yet.")
+        return [self._offer]
+
+    async def recover(self) -> Mapping[str, TaskExit | None]:
+        """Return every task that the launcher knows: its exit, or None while it runs."""
+        tasks = _result(await self._client.call("list"))["tasks"]
+        self._note_tasks(tasks)
+        return {task["task_id"]: _exit_of(task) if task["ended"] else None for task in tasks}
+
+    async def free_ports(self, host: str, count: int, reserved: frozenset[int]) -> list[int]:
+        """Return up to `count` TCP ports of this machine that are free now and not in `reserved`."""
+        if host != self._host:
+            raise DriverError(f"There is no host {host!r} here; the only one is {self._host!r}.")
+        return await find_free_ports(host, count, self._port_range, reserved)
+
+    async def start(self, spec: TaskSpec) -> int:
+        """Start a task and return its process id; a task that is there already is not started again.
+
+        Raises
+        ------
+        StartRefused
+            If the task cannot run, has run already under this id, or is to run
+            as a user that does not exist or that only root can become.
+        DriverError
+            If it cannot be told whether it was started. Ask again or `recover`.
+        """
+        order: dict[str, Any] = {
+            "task_id": spec.task_id,
+            "command": list(spec.command),
+            "environment": dict(spec.environment),
+            "sandbox": str(spec.sandbox),
+            "user": spec.user,
+        }
+        self._sandbox_of[spec.task_id] = spec.sandbox
+        try:
+            reply = await self._client.call("start", repeat=False, **order)
+        except ConnectionLost:
+            reply = await self._client.call("start", **order)
+            if reply.get("ended"):
+                # Our first order was carried out, and what it started is over already.
+                return int(reply["pid"])
+        return int(_result(reply)["pid"])
+
+    async def signal(self, task_id: str, signum: int) -> None:
+        """Send a signal to every process of a task; a task that is gone is no error.
+
+        It is not sent again if the launcher dies over it, since a second
+        SIGTERM means something else to many programs.
+        """
+        _result(await self._client.call("signal", repeat=False, task_id=task_id, signal=int(signum)))
+
+    async def forget(self, task_id: str) -> None:
+        """Drop the record of an ended task, and its sandbox if that lies in the state directory.
+
+        Raises
+        ------
+        DriverError
+            If the task still runs, or the sandbox cannot be removed.
+        """
+        sandbox = self._sandbox_of.get(task_id, self._sandboxes / task_id)
+        ended = task_id in self._ended
+        if not ended:
+            # Unknown here: the launcher must say first that it does not run.
+            _result(await self._client.call("forget", task_id=task_id))
+        try:
+            await asyncio.to_thread(self._remove_sandbox, sandbox)
+        except OSError as error:
+            raise DriverError(f"The sandbox of task {task_id} cannot be removed: {error}") from error
+        if ended:
+            # Last, so that a crash in between leaves the record that leads to the sandbox.
+            _result(await self._client.call("forget", task_id=task_id))
+        self._ended.pop(task_id, None)
+        self._sandbox_of.pop(task_id, None)
+
+    async def exits(self) -> AsyncIterator[TaskExit]:
+        """Yield the end of every task that has not been forgotten, those before this call first."""
+        reader: asyncio.Queue[TaskExit | None] = asyncio.Queue()
+        for exit_ in self._ended.values():
+            reader.put_nowait(exit_)
+        self._readers.add(reader)
+        try:
+            while (exit_or_end := await reader.get()) is not None:
+                if exit_or_end.task_id in self._ended:
+                    yield exit_or_end
+        finally:
+            self._readers.discard(reader)
+
+    def _make_directories(self) -> None:
+        # Passing through is not reading: files in here are 0600, sandboxes 0700.
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        self._state_dir.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self._state_dir, self._sandboxes):
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                if directory.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    raise DriverError(
+                        f"{directory} can be written by other accounts, so tasks would not be safe in it:"
+                        f" take that from them (chmod go-w), or choose another state directory."
+                    ) from None
+            else:
+                directory.chmod(mode)
+
+    def _measure(self) -> Offer:
+        return Offer(
+            host=self._host,
+            cpus=usable_cpus() if self._cpus is None else self._cpus,
+            mem=usable_memory() if self._mem is None else self._mem,
+            disk=free_disk(self._state_dir) if self._disk is None else self._disk,
+        )
+
+    def _note_tasks(self, tasks: list[Message]) -> None:
+        for task in tasks:
+            self._sandbox_of[task["task_id"]] = Path(task["sandbox"])
+            if task["ended"]:
+                self._note_exit(task)
+
+    def _note_exit(self, task: Message) -> None:
+        exit_ = _exit_of(task)
+        if exit_.task_id not in self._ended:
+            self._ended[exit_.task_id] = exit_
+            for reader in self._readers:
+                reader.put_nowait(exit_)
+
+    def _remove_sandbox(self, sandbox: Path) -> None:
+        # The parent is resolved, not the sandbox: what a task put there must not lead us elsewhere.
+        sandbox = sandbox.parent.resolve() / sandbox.name
+        if self._sandboxes.resolve() not in sandbox.parents or sandbox.name in ("", ".", ".."):
+            log.info("The sandbox %s lies outside %s and is left alone.", sandbox, self._sandboxes)
+            return
+        try:
+            shutil.rmtree(sandbox)
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            # Directories that the task made read-only, as package caches do. Root would not be here.
+            sandbox.chmod(stat.S_IRWXU)
+            for parent, names, _ in os.walk(sandbox):
+                for name in names:
+                    if not os.path.islink(directory := os.path.join(parent, name)):
+                        os.chmod(directory, stat.S_IRWXU)
+            shutil.rmtree(sandbox)
+
+
+def _exit_of(task: Message) -> TaskExit:
+    return TaskExit(task["task_id"], task["exit_code"], task["signal"])
+
+
+def _result(reply: Message) -> Message:
+    """Return what a reply holds, or raise the error that it holds."""
+    if "error" in reply:
+        kind = StartRefused if reply.get("refused") else DriverError
+        raise kind(reply["error"])
+    result: Message = reply["ok"] or {}
+    return result

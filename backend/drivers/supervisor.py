@@ -1,0 +1,316 @@
+"""The tasks in the launcher's care: started, signalled, swept up after, and found again.
+
+The life of a task::
+
+    forked ──journaled──► starting ──exec──► running ──leader ends──► swept ──journaled──► ended
+                              └─ refused: forgotten
+
+A task has ended when none of its processes is left; only then is its exit journaled and announced.
+
+Standard library only, and as little of that as will do: the launcher imports this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+
+from .fork import Order, StartError, fork_task, read_outcome
+from .journal import Journal, Record
+from .proctree import Identity, Process, Snapshot, boot_id, read_process, send_signal
+
+SWEEP_SECONDS = 10.0
+"""How long remains of a task are looked for. What a SIGKILL has not ended by then hangs in the kernel."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
+_REWRITE_LINES = 5000
+
+Settled = Callable[["Task", "StartError | None"], None]
+"""Told how a start went."""
+
+
+class Task:
+    """One task and what is known of its processes."""
+
+    __slots__ = ("known", "outcome", "outcome_text", "record", "sweep", "waiting", "watched")
+
+    def __init__(self, record: Record, *, watched: bool = True) -> None:
+        self.record = record
+        # Whether the leader's end is, or was, seen when it comes.
+        self.watched = watched
+        self.outcome = -1  # descriptor, while starting
+        self.outcome_text = b""
+        self.waiting: list[Settled] = []
+        self.known: set[Identity] = set()
+        self.sweep: Sweep | None = None
+
+    @property
+    def leader(self) -> Identity:
+        """The task's first process."""
+        return self.record.pid, self.record.started
+
+    @property
+    def runs(self) -> bool:
+        """Whether the leader is alive, as far as is known."""
+        return not self.record.ended and self.sweep is None
+
+
+class Sweep:
+    """The search for what an ended leader left behind: when to look next, and until when."""
+
+    __slots__ = ("due", "pause", "until")
+
+    def __init__(self, now: float) -> None:
+        self.due = now
+        self.pause = _FIRST_PAUSE
+        self.until = now + SWEEP_SECONDS
+
+    def wait(self, now: float) -> None:
+        """Look again after a pause, longer each time."""
+        self.due = now + self.pause
+        self.pause = min(self.pause * 2, _LONGEST_PAUSE)
+
+
+class Supervisor:
+    """All tasks of one launcher.
+
+    Parameters
+    ----------
+    journal
+        Where their lives are written down.
+    watch, unwatch
+        Have a callback called when a descriptor becomes readable, or no more.
+    announce
+        Called with the record of a task that has ended.
+    log
+        Called with a sentence about anything a person should know.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        watch: Callable[[int, Callable[[], None]], None],
+        unwatch: Callable[[int], None],
+        announce: Callable[[Record], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._watch = watch
+        self._unwatch = unwatch
+        self._announce = announce
+        self._log = log
+        self._boot = boot_id()
+        self._children: dict[int, Task] = {}
+        self._snapshot: Snapshot | None = None
+        self.tasks: dict[str, Task] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is not over yet, or an exit is not on disk yet."""
+        return self._journal.behind or any(not task.record.ended for task in self.tasks.values())
+
+    def adopt(self) -> None:
+        """Take over what the launcher before this one has left: in the journal, and running."""
+        records = self._journal.load()
+        self._journal.rewrite(records.values())
+        for record in records.values():
+            task = self.tasks[record.task_id] = Task(record)
+            if not record.ended and not self._watch_leader(task):
+                self._log(f"Task {record.task_id} (process {record.pid}) ended while no launcher ran.")
+                task.watched = False
+                if record.boot == self._boot:
+                    task.sweep = Sweep(time.monotonic())
+                else:
+                    self._end(task)
+
+    def start(self, order: Order, settled: Settled) -> None:
+        """Start a task; `settled` is called once it runs, or with the reason why it does not.
+
+        A task that is there already, running or ended, is not started again.
+
+        Raises
+        ------
+        StartError
+            If that is known at once.
+        """
+        task = self.tasks.get(order.task_id)
+        if task is None:
+            self._fork(order).waiting.append(settled)
+        elif task.outcome >= 0:
+            task.waiting.append(settled)
+        else:
+            settled(task, None)
+
+    def signal(self, task_id: str, signum: int) -> None:
+        """Send a signal to every process of a task; a task that is gone is no error."""
+        task = self.tasks.get(task_id)
+        if task is None or task.record.ended:
+            return
+        if self._snapshot is None:
+            self._snapshot = self._look()
+        for process in self._find_processes(task, self._snapshot):
+            if not send_signal(process, signum):
+                self._log(f"Process {process.pid} of task {task_id} does not let us send it signal {signum}.")
+
+    def forget(self, task_id: str) -> None:
+        """Drop the record of an ended task; one that is not known is no error.
+
+        Raises
+        ------
+        ValueError
+            If the task has not ended.
+        """
+        task = self.tasks.get(task_id)
+        if task is None:
+            return
+        if not task.record.ended:
+            raise ValueError(f"Task {task_id} has not ended: signal it first, and forget it after its exit.")
+        self._drop(task)
+
+    def reap(self) -> None:
+        """Take note of every child that has ended: leaders, and orphans that came to us as subreaper."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            task = self._children.pop(pid, None)
+            if task is None:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            task.record.exit_code, task.record.signal = (code, None) if code >= 0 else (None, -code)
+            if task.outcome >= 0:
+                self._read_outcome(task)
+            if task.record.task_id in self.tasks:
+                task.sweep = Sweep(time.monotonic())
+
+    def tick(self) -> float | None:
+        """Do what is due, and return when to be called again: a time of the monotonic clock, or None."""
+        now = time.monotonic()
+        sweeping = [(task, task.sweep) for task in self.tasks.values() if task.sweep is not None]
+        due = [(task, sweep) for task, sweep in sweeping if sweep.due <= now]
+        if due:
+            snapshot = self._look()
+            for task, sweep in due:
+                self._sweep(task, sweep, snapshot, now)
+        # What was seen in this turn of the loop may be wrong in the next.
+        self._snapshot = None
+        times = [sweep.due for task, sweep in sweeping if task.sweep is not None]
+        if self._journal.behind:
+            try:
+                self._journal.catch_up()
+            except OSError:
+                times.append(now + 1.0)
+        return min(times, default=None)
+
+    def _fork(self, order: Order) -> Task:
+        forked = fork_task(order)
+        self._snapshot = None
+        process = read_process(forked.pid)
+        if process is None:
+            # Not reaped yet, so it is there; only a /proc that hides it can be the reason.
+            forked.abandon()
+            raise StartError("The launcher cannot read /proc, without which no task can be kept track of.")
+        record = Record(order.task_id, forked.pid, process.started, self._boot, order.sandbox)
+        try:
+            self._journal.append(record.lines()[0])
+        except OSError as error:
+            forked.abandon()
+            raise StartError(
+                f"Task {order.task_id} was not started, since the launcher's journal cannot be written:"
+                f" {error.strerror}",
+                refused=False,
+            ) from error
+        task = self.tasks[order.task_id] = self._children[forked.pid] = Task(record)
+        task.outcome = forked.outcome
+        self._watch(forked.outcome, partial(self._read_outcome, task))
+        forked.release()
+        return task
+
+    def _read_outcome(self, task: Task) -> None:
+        """Take what the new process has to say; when it has said it all, tell those who wait."""
+        try:
+            while text := os.read(task.outcome, 4096):
+                task.outcome_text += text
+        except BlockingIOError:
+            return
+        self._unwatch(task.outcome)
+        os.close(task.outcome)
+        task.outcome = -1
+        error = read_outcome(task.outcome_text)
+        if error is not None:
+            self._drop(task)
+        waiting, task.waiting = task.waiting, []
+        for settled in waiting:
+            settled(task, error)
+
+    def _watch_leader(self, task: Task) -> bool:
+        """Watch a leader that is not our child; return False if it is gone."""
+        record = task.record
+        if record.boot != self._boot:
+            return False
+        try:
+            handle = os.pidfd_open(record.pid)
+        except ProcessLookupError:
+            return False
+        # The handle is taken first: if the start time matches now, it cannot be another process's.
+        process = read_process(record.pid)
+        if process is None or process.started != record.started or process.dead:
+            os.close(handle)
+            return False
+        self._watch(handle, partial(self._adopted_leader_ended, task, handle))
+        return True
+
+    def _adopted_leader_ended(self, task: Task, handle: int) -> None:
+        self._unwatch(handle)
+        os.close(handle)
+        task.sweep = Sweep(time.monotonic())
+
+    def _look(self) -> Snapshot:
+        tasks = [task for task in self.tasks.values() if not task.record.ended]
+        leaders = {task.record.pid for task in tasks if task.watched}
+        return Snapshot(leaders, since=min((task.record.started for task in tasks), default=0))
+
+    def _find_processes(self, task: Task, snapshot: Snapshot) -> list[Process]:
+        processes = snapshot.of_task(
+            task.record.task_id, task.leader, task.known, leader_was_watched=task.watched
+        )
+        task.known = {process.identity for process in processes}
+        return processes
+
+    def _sweep(self, task: Task, sweep: Sweep, snapshot: Snapshot, now: float) -> None:
+        """Kill what is left of a task whose leader has ended; if nothing is, the task has ended."""
+        remains = self._find_processes(task, snapshot)
+        if not any(other.runs for other in self.tasks.values()):
+            # With no task running, whatever came to us as subreaper is left over from one that ran.
+            remains += snapshot.descendants(os.getpid())
+        if not remains:
+            self._end(task)
+        elif now >= sweep.until:
+            pids = ", ".join(str(process.pid) for process in remains)
+            self._log(f"Task {task.record.task_id} is reported as ended, but SIGKILL did not end: {pids}")
+            self._end(task)
+        else:
+            for process in remains:
+                send_signal(process, signal.SIGKILL)
+            sweep.wait(now)
+
+    def _end(self, task: Task) -> None:
+        task.sweep = None
+        task.record.ended = True
+        self._journal.append_or_keep(task.record.lines()[1])
+        self._announce(task.record)
+
+    def _drop(self, task: Task) -> None:
+        del self.tasks[task.record.task_id]
+        self._journal.append_or_keep({"event": "forget", "task_id": task.record.task_id})
+        if self._journal.lines > max(_REWRITE_LINES, 4 * len(self.tasks)):
+            try:
+                self._journal.rewrite(task.record for task in self.tasks.values())
+            except OSError as error:
+                self._log(f"The journal stays long, since it cannot be rewritten: {error}")

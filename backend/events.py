@@ -1,0 +1,162 @@
+"""The events of the backend: what they hold (``marathon-v2`` section 6), and who hears them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hubfleet.api.app import App, HealthCheck
+from hubfleet.api.status import Event
+from hubfleet.api.wire import format_timestamp, now
+
+from .records import TASK_STATES, DeploymentRecord, Instance
+
+BUFFERED_EVENTS = 1024
+"""A reader with more events before it than this is dropped (Marathon 1.8 and later)."""
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One reader's queue of events; None at its end means that the reader was too slow."""
+
+    wants: Callable[[Event], bool]
+    queue: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
+
+
+class EventBus:
+    """Hands every event to every subscriber, never waiting for one."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    def subscribe(self, wants: Callable[[Event], bool]) -> Subscription:
+        """Begin to collect the events that `wants` approves of."""
+        subscription = Subscription(wants)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop collecting."""
+        self._subscriptions.discard(subscription)
+
+    def publish(self, event: Event) -> None:
+        """Give an event to all who want it."""
+        for subscription in list(self._subscriptions):
+            if not subscription.wants(event):
+                continue
+            if subscription.queue.qsize() >= BUFFERED_EVENTS:
+                self.unsubscribe(subscription)
+                subscription.queue.put_nowait(None)
+            else:
+                subscription.queue.put_nowait(event)
+
+
+def event(event_type: str, **fields: Any) -> Event:
+    """Return an event of the present moment; fields of None are left out."""
+    body = {name: value for name, value in fields.items() if value is not None}
+    return Event.from_wire({"eventType": event_type, "timestamp": format_timestamp(now()), **body})
+
+
+def api_post(client_ip: str, uri: str, app: App) -> Event:
+    """Return the event of an app accepted over the API."""
+    return event("api_post_event", clientIp=client_ip, uri=uri, appDefinition=app.to_wire())
+
+
+def status_update(instance: Instance, message: str = "") -> Event:
+    """Return the event of a task in a new state."""
+    task = instance.to_task()
+    return event(
+        "status_update_event",
+        slaveId=instance.host,
+        taskId=task.id,
+        taskStatus=TASK_STATES[instance.condition],
+        message=message,
+        appId=instance.app_id,
+        host=instance.host,
+        ipAddresses=[address.to_wire() for address in task.ip_addresses],
+        ports=instance.ports,
+        version=format_timestamp(instance.version),
+    )
+
+
+def instance_changed(instance: Instance) -> Event:
+    """Return the event of an instance in a new condition."""
+    return event(
+        "instance_changed_event",
+        instanceId=instance.id,
+        condition=instance.condition.value,
+        runSpecId=instance.app_id,
+        agentId=instance.host,
+        host=instance.host,
+        runSpecVersion=format_timestamp(instance.version),
+    )
+
+
+def health_changed(instance: Instance, alive: bool) -> list[Event]:
+    """Return the events of a task that became alive, or ceased to be."""
+    version = format_timestamp(instance.version)
+    return [
+        event(
+            "health_status_changed_event",
+            appId=instance.app_id,
+            instanceId=instance.id,
+            version=version,
+            alive=alive,
+        ),
+        event(
+            "instance_health_changed_event",
+            instanceId=instance.id,
+            runSpecId=instance.app_id,
+            healthy=alive,
+            runSpecVersion=version,
+        ),
+    ]
+
+
+def failed_health_check(instance: Instance, check: HealthCheck) -> Event:
+    """Return the event of a probe that failed and counts."""
+    return event(
+        "failed_health_check_event",
+        appId=instance.app_id,
+        healthCheck=check.to_wire(),
+        taskId=instance.id,
+        instanceId=instance.id,
+    )
+
+
+def unhealthy_kill(instance: Instance, reason: str) -> Event:
+    """Return the event of a task that is killed because its probes failed."""
+    return event(
+        "unhealthy_instance_kill_event",
+        appId=instance.app_id,
+        taskId=instance.task_id,
+        instanceId=instance.id,
+        version=format_timestamp(instance.version),
+        reason=reason,
+        host=instance.host,
+        slaveId=instance.host,
+    )
+
+
+def deployment_progress(event_type: str, deployment: DeploymentRecord) -> Event:
+    """Return a `deployment_info` or `deployment_step_…` event."""
+    actions = [action.to_wire() for action in deployment.current_actions]
+    return event(event_type, plan=deployment.to_plan(), currentStep={"actions": actions})
+
+
+def deployment_ended(deployment: DeploymentRecord, failure: str | None = None) -> Event:
+    """Return the event of a deployment that is done, or was given up."""
+    event_type = "deployment_success" if failure is None else "deployment_failed"
+    return event(event_type, id=deployment.id, plan=deployment.to_plan(), reason=failure)
+
+
+def group_changed(app_id: str, version: str) -> Event:
+    """Return the event of an accepted change to a group."""
+    return event("group_change_success", groupId=app_id.rpartition("/")[0] or "/", version=version)
+
+
+def app_terminated(app_id: str) -> Event:
+    """Return the event of an app that is gone with all its tasks."""
+    return event("app_terminated_event", appId=app_id)

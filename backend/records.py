@@ -1,0 +1,223 @@
+"""What the backend knows and keeps: apps, instances and deployments, as they stand in the store."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from hubfleet.api.app import App
+from hubfleet.api.status import Action, Deployment, HealthResult, Step, Task, TaskFailure
+from hubfleet.api.wire import now
+
+
+class Condition(StrEnum):
+    """Where an instance is in its life (``marathon-v2`` section 6, `instance_changed_event`)."""
+
+    SCHEDULED = "Scheduled"
+    PROVISIONED = "Provisioned"
+    RUNNING = "Running"
+    KILLING = "Killing"
+    KILLED = "Killed"
+    FINISHED = "Finished"
+    FAILED = "Failed"
+    ERROR = "Error"
+    GONE = "Gone"
+
+
+ENDED = frozenset({Condition.KILLED, Condition.FINISHED, Condition.FAILED, Condition.ERROR, Condition.GONE})
+
+TASK_STATES = {
+    Condition.PROVISIONED: "TASK_STAGING",
+    Condition.RUNNING: "TASK_RUNNING",
+    Condition.KILLING: "TASK_KILLING",
+    Condition.KILLED: "TASK_KILLED",
+    Condition.FINISHED: "TASK_FINISHED",
+    Condition.FAILED: "TASK_FAILED",
+    Condition.ERROR: "TASK_ERROR",
+    Condition.GONE: "TASK_GONE",
+}
+
+
+class Goal(StrEnum):
+    """What is to become of an instance."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+
+
+class Health(BaseModel):
+    """What one health check has seen of one task."""
+
+    first_success: datetime | None = None
+    last_success: datetime | None = None
+    last_failure: datetime | None = None
+    last_failure_cause: str | None = None
+    consecutive_failures: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last success is newer than the last failure (``marathon-v2`` 2.4)."""
+        if self.last_success is None:
+            return False
+        return self.last_failure is None or self.last_success > self.last_failure
+
+
+class Instance(BaseModel):
+    """One place in an app's count. It keeps its id over restarts; each start is a new task of it."""
+
+    id: str
+    app_id: str
+    version: datetime
+    config_version: datetime
+    since: datetime
+    incarnation: int = 1
+    condition: Condition = Condition.SCHEDULED
+    goal: Goal = Goal.RUNNING
+    host: str = ""
+    ports: list[int] = Field(default_factory=list)
+    staged_at: datetime | None = None
+    started_at: datetime | None = None
+    kill_reason: str | None = None
+    health: dict[int, Health] = Field(default_factory=dict)
+
+    @classmethod
+    def scheduled(cls, app: App) -> Instance:
+        """Return a new instance of an app, waiting for a place."""
+        assert app.version is not None
+        return cls(
+            id=f"{app.id.strip('/').replace('/', '_')}.instance-{uuid.uuid1(node=_NODE)}",
+            app_id=app.id,
+            version=app.version,
+            config_version=config_version(app),
+            since=now(),
+        )
+
+    @property
+    def task_id(self) -> str:
+        """The id of the present task (Marathon 1.8 and later)."""
+        return f"{self.id}._app.{self.incarnation}"
+
+    @property
+    def launched(self) -> bool:
+        """Whether there is, or may be, a task of this instance on the engine."""
+        return self.condition in (Condition.PROVISIONED, Condition.RUNNING, Condition.KILLING)
+
+    @property
+    def healthy(self) -> bool | None:
+        """Whether all checks that have spoken say alive; None if none has."""
+        return all(health.alive for health in self.health.values()) if self.health else None
+
+    def ready(self, app: App) -> bool:
+        """Whether a deployment may count this instance as done."""
+        if self.condition is not Condition.RUNNING or self.goal is not Goal.RUNNING:
+            return False
+        return not app.health_checks or self.healthy is True
+
+    def to_task(self) -> Task:
+        """Return the task as the API shows it."""
+        active = self.condition in (Condition.PROVISIONED, Condition.RUNNING, Condition.KILLING)
+        return Task.model_validate(
+            {
+                "id": self.task_id,
+                "app_id": self.app_id,
+                "state": TASK_STATES[self.condition],
+                "host": self.host,
+                "slave_id": self.host,
+                "ports": self.ports if active else [],
+                "ip_addresses": [{"ip_address": self.host}] if self.host else [],
+                "staged_at": self.staged_at,
+                "started_at": self.started_at,
+                "version": self.version,
+                "health_check_results": [
+                    HealthResult(alive=health.alive, instance_id=self.id, **health.model_dump())
+                    for health in self.health.values()
+                ],
+            }
+        )
+
+
+# Time-based ids as Marathon's, with a random node instead of this machine's network address.
+_NODE = uuid.uuid4().int & 0xFFFFFFFFFFFF | 0x010000000000
+
+
+class Backoff(BaseModel):
+    """How long an app that keeps ending is held back (``marathon-v2`` 5.5). Seconds."""
+
+    delay: float
+    reference: datetime
+
+
+class AppRecord(BaseModel):
+    """An accepted app definition and what happened to it."""
+
+    app: App
+    backoff: Backoff | None = None
+    last_task_failure: TaskFailure | None = None
+
+    @property
+    def id(self) -> str:
+        """The app's id."""
+        return self.app.id
+
+
+class DeploymentRecord(BaseModel):
+    """A plan under way; everything about its progress is derived but the step."""
+
+    id: str
+    version: datetime
+    steps: list[Step]
+    current: int = 0  # index into steps
+    originals: dict[str, App | None] = Field(default_factory=dict)
+    """The definitions before, for a cancellation that undoes."""
+
+    @classmethod
+    def of(cls, version: datetime, steps: list[Step]) -> DeploymentRecord:
+        """Return a new plan."""
+        return cls(id=str(uuid.uuid4()), version=version, steps=steps)
+
+    @property
+    def affected_apps(self) -> list[str]:
+        """The apps that some step touches, each once, in order."""
+        return list(dict.fromkeys(action.app for step in self.steps for action in step.actions if action.app))
+
+    @property
+    def current_actions(self) -> list[Action]:
+        """What is being done now."""
+        return self.steps[self.current].actions if self.current < len(self.steps) else []
+
+    def to_deployment(self) -> Deployment:
+        """Return the plan as the API shows it."""
+        return Deployment(
+            id=self.id,
+            version=self.version,
+            affected_apps=self.affected_apps,
+            steps=self.steps,
+            current_actions=self.current_actions,
+            current_step=min(self.current + 1, len(self.steps)),
+            total_steps=len(self.steps),
+        )
+
+    def to_plan(self) -> dict[str, Any]:
+        """Return the plan as events carry it.
+
+        The two empty groups are what the Python client 0.13.0 cannot do without
+        (``marathon-v2`` 7.1); Marathon itself left them out from 1.8 on.
+        """
+        deployment = self.to_deployment().to_wire()
+        return {
+            "id": self.id,
+            "version": deployment["version"],
+            "steps": deployment["steps"],
+            "original": {"id": "/"},
+            "target": {"id": "/"},
+        }
+
+
+def config_version(app: App) -> datetime:
+    """Return when the app's configuration, not only its count, last changed."""
+    assert app.version_info is not None and app.version_info.last_config_change_at is not None
+    return app.version_info.last_config_change_at

@@ -1,0 +1,1 @@
+"""The HTTP edge: Marathon's REST API v2 in front of the orchestrator."""

@@ -1,0 +1,45 @@
+"""Which path is answered by which handler."""
+
+from __future__ import annotations
+
+import logging
+
+from tornado.web import Application, RequestHandler
+
+from .apps import AppHandler, AppsHandler, AppTasksHandler
+from .base import Services, UnknownHandler
+from .stream import EventsHandler
+from .system import InfoHandler, PingHandler
+from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, QueueHandler
+
+log = logging.getLogger("hubfleet.backend.access_log")
+
+
+def make_application(services: Services) -> Application:
+    """Return the API as a tornado application."""
+    own = {"services": services}
+    return Application(
+        [
+            ("/ping/?", PingHandler, own),
+            ("/v2/info/?", InfoHandler, own),
+            ("/v2/apps/?", AppsHandler, own),
+            ("/v2/apps/(.+)/tasks/?", AppTasksHandler, own),
+            ("/v2/apps/(.+?)/?", AppHandler, own),
+            ("/v2/tasks/delete/?", KillTasksHandler, own),
+            ("/v2/deployments/?", DeploymentsHandler, own),
+            ("/v2/deployments/([^/]+)", DeploymentHandler, own),
+            ("/v2/queue/?", QueueHandler, own),
+            ("/v2/events/?", EventsHandler, own),
+        ],
+        default_handler_class=UnknownHandler,
+        default_handler_args=own,
+        log_function=_log_request,
+        compress_response=False,
+    )
+
+
+def _log_request(handler: RequestHandler) -> None:
+    request = handler.request
+    log.debug(
+        "%d %s %s %.1f ms", handler.get_status(), request.method, request.path, 1000 * request.request_time()
+    )

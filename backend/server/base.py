@@ -1,0 +1,136 @@
+"""What every handler does: find out who asks, read and write JSON, answer errors alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from dataclasses import dataclass
+from http.client import responses
+from types import TracebackType
+from typing import Any
+
+from tornado.web import HTTPError, RequestHandler
+
+from hubfleet.api.ids import canonical
+
+from ..access import Authenticator, Caller
+from ..definition import NotJson, parse_json
+from ..orchestrator.orchestrator import Orchestrator
+from ..records import AppRecord, DeploymentRecord
+from .answers import NotFoundHere, answer_to
+
+log = logging.getLogger("hubfleet.backend.server")
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Largest request body; an app definition beyond it is a mistake or an attack."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the handlers work with."""
+
+    orchestrator: Orchestrator
+    authenticator: Authenticator
+
+
+class ApiHandler(RequestHandler):
+    """A request to the API by somebody who has said who they are."""
+
+    services: Services
+    caller: Caller
+
+    def initialize(self, services: Services) -> None:
+        """Take what the application has for its handlers."""
+        self.services = services
+
+    @property
+    def orchestrator(self) -> Orchestrator:
+        """The orchestrator behind the API."""
+        return self.services.orchestrator
+
+    def set_default_headers(self) -> None:
+        """Set what every answer of Marathon carries."""
+        self.set_header("Server", "hubfleet")
+        self.set_header("Cache-Control", "no-cache, no-store, must-revalidate")
+        self.set_header("Pragma", "no-cache")
+        self.set_header("Expires", "0")
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    async def prepare(self) -> None:
+        """Find out who asks, before anything else."""
+        self.caller = await self.services.authenticator.identify(self.request.headers.get("Authorization"))
+        if len(self.request.body) > MAX_BODY_BYTES:
+            raise HTTPError(413, reason=f"A request body has at most {MAX_BODY_BYTES} bytes")
+
+    # -- reading ------------------------------------------------------------------------
+
+    def json_body(self) -> Any:
+        """Return the JSON value of the body."""
+        if not self.request.body:
+            raise EmptyBody
+        return parse_json(self.request.body)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Return a boolean of the query string; what is not "true" in some spelling is false."""
+        value = self.get_query_argument(name, None)
+        return default if value is None else value.lower() == "true"
+
+    def visible_app(self, path: str) -> AppRecord:
+        """Return an app; one that the caller may not see does not exist."""
+        app_id = canonical(path)
+        record = self.orchestrator.state.apps.get(app_id)
+        if record is None or not self.caller.sees(app_id):
+            raise NotFoundHere(f"App '{app_id}' does not exist")
+        return record
+
+    # -- writing ------------------------------------------------------------------------
+
+    def write_json(self, body: Any, status: int = 200) -> None:
+        """Finish with a JSON value."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(body, separators=(",", ":")))
+
+    def write_deployment(self, deployment: DeploymentRecord, status: int = 200) -> None:
+        """Finish with the answer to an accepted change."""
+        self.set_header("Marathon-Deployment-Id", deployment.id)
+        version = deployment.to_deployment().to_wire()["version"]
+        self.write_json({"version": version, "deploymentId": deployment.id}, status)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Finish with the answer to an error."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, sqlite3.Error) and not self.orchestrator.failed.done():
+            # Memory may be ahead of the store now; the next life of the backend reads the truth.
+            self.orchestrator.failed.set_exception(error)
+        status, body = answer_to(error) or (status_code, {"message": responses.get(status_code, "")})
+        if status == 401:
+            self.set_header("WWW-Authenticate", 'Basic realm="hubfleet", token')
+        self.write_json(body, status)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log a refusal as a line, a fault of ours with its traceback."""
+        answer = answer_to(value)
+        if answer is None:
+            log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))  # type: ignore[arg-type]
+        else:
+            log.info("%s %s: %d %s", self.request.method, self.request.path, answer[0], answer[1]["message"])
+
+
+class EmptyBody(NotJson):
+    """There is no body where one is needed."""
+
+
+class UnknownHandler(ApiHandler):
+    """Answers for paths that the API does not have."""
+
+    async def prepare(self) -> None:
+        """Refuse, whoever asks."""
+        raise NotFoundHere(f"URI not found: {self.request.path}")

@@ -1,0 +1,45 @@
+"""``/ping`` and ``/v2/info`` (``marathon-v2`` 1.4)."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from .base import ApiHandler
+
+API_LEVEL = "1.11.0"
+"""The Marathon whose API this is."""
+
+
+class PingHandler(ApiHandler):
+    """A sign of life, for everybody."""
+
+    async def prepare(self) -> None:
+        """Ask nobody who they are."""
+
+    def get(self) -> None:
+        """Answer pong, in quotes to those who prefer JSON."""
+        if self.request.headers.get("Accept", "").startswith("application/json"):
+            self.write_json("pong")
+        else:
+            self.set_header("Content-Type", "text/plain")
+            self.finish("pong")
+
+
+class InfoHandler(ApiHandler):
+    """What this is."""
+
+    def get(self) -> None:
+        """Show name, version and configuration in Marathon's shape."""
+        host = self.request.host
+        self.write_json(
+            {
+                "name": "marathon",
+                "version": API_LEVEL,
+                "buildref": f"hubfleet-{version('hubfleet')}",
+                "elected": True,
+                "leader": host,
+                "marathon_config": {"hostname": host.partition(":")[0], "framework_name": "hubfleet"},
+                "zookeeper_config": {},
+                "http_config": {"http_port": int(host.rpartition(":")[2]) if ":" in host else None},
+            }
+        )

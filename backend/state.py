@@ -1,0 +1,145 @@
+"""Everything the backend knows, in memory, each change written through to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from hubfleet.api import labels
+from hubfleet.api.app import App
+from hubfleet.api.wire import now
+
+from .records import AppRecord, DeploymentRecord, Instance
+from .store import Store
+
+
+class State:
+    """Apps, instances and deployments by id.
+
+    The records are changed in place and then given to a ``put_…``; what must hold
+    together is put within one `transaction`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.apps = {record.id: record for record in store.load_apps()}
+        self.deployments = {deployment.id: deployment for deployment in store.load_deployments()}
+        self.instances = {instance.id: instance for instance in store.load_instances()}
+        self._by_app: dict[str, dict[str, Instance]] = {}
+        for instance in self.instances.values():
+            self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
+        self._definitions: dict[tuple[str, datetime], App] = {}
+        self._last_version = max(
+            (record.app.version for record in self.apps.values() if record.app.version), default=now()
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write everything within, or nothing of it.
+
+        Notes
+        -----
+        A failed write leaves memory ahead of the store; the backend must then end,
+        and finds the truth again when it starts.
+        """
+        with self._store.transaction():
+            yield
+
+    def next_version(self) -> datetime:
+        """Return a version newer than all before, even if the clock was set back."""
+        self._last_version = max(now(), self._last_version + timedelta(milliseconds=1))
+        return self._last_version
+
+    # -- apps ---------------------------------------------------------------------------
+
+    def put_app(self, record: AppRecord) -> None:
+        """Keep an app and its present version."""
+        with self._store.transaction():
+            self._store.save_version(record.app)
+            self._store.save_app(record)
+        self.apps[record.id] = record
+
+    def drop_app(self, app_id: str) -> None:
+        """Forget an app; the definitions of its last tasks stay until `forget_versions`."""
+        self._store.delete_app(app_id)
+        self.apps.pop(app_id, None)
+
+    def definition(self, instance: Instance) -> App | None:
+        """Return the definition by which an instance was, or is to be, started."""
+        key = (instance.app_id, instance.version)
+        record = self.apps.get(instance.app_id)
+        if record is not None and record.app.version == instance.version:
+            return record.app
+        if key not in self._definitions:
+            found = self._store.load_version(*key)
+            if found is None:
+                return None
+            self._definitions[key] = found
+        return self._definitions[key]
+
+    def versions(self, app_id: str) -> list[datetime]:
+        """Return the kept versions of an app, newest first."""
+        return self._store.list_versions(app_id)
+
+    def version(self, app_id: str, version: datetime) -> App | None:
+        """Return the definition of one version."""
+        return self._store.load_version(app_id, version)
+
+    def forget_versions(self, app_id: str) -> None:
+        """Forget all definitions of an app that is gone with its instances."""
+        self._store.delete_versions(app_id)
+        self._definitions = {key: app for key, app in self._definitions.items() if key[0] != app_id}
+
+    def owned_by(self, app_id: str) -> list[AppRecord]:
+        """Return the apps that have no reason to be without another one, and theirs in turn."""
+        found: list[AppRecord] = []
+        owners = [app_id]
+        while owners:
+            owner = owners.pop()
+            for record in self.apps.values():
+                if (
+                    record.app.labels.get(labels.OWNER) == owner
+                    and record not in found
+                    and record.id != app_id
+                ):
+                    found.append(record)
+                    owners.append(record.id)
+        return found
+
+    # -- instances ----------------------------------------------------------------------
+
+    def instances_of(self, app_id: str) -> list[Instance]:
+        """Return the instances of an app, whatever becomes of them."""
+        return list(self._by_app.get(app_id, {}).values())
+
+    def put_instance(self, instance: Instance) -> None:
+        """Keep an instance."""
+        self._store.save_instance(instance)
+        self.instances[instance.id] = instance
+        self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
+
+    def drop_instance(self, instance: Instance) -> None:
+        """Forget an instance."""
+        self._store.delete_instance(instance.id)
+        self.instances.pop(instance.id, None)
+        of_app = self._by_app.get(instance.app_id, {})
+        of_app.pop(instance.id, None)
+        if not of_app:
+            self._by_app.pop(instance.app_id, None)
+
+    # -- deployments --------------------------------------------------------------------
+
+    def deployments_of(self, app_id: str) -> list[DeploymentRecord]:
+        """Return the deployments that affect an app."""
+        return [found for found in self.deployments.values() if app_id in found.affected_apps]
+
+    def put_deployment(self, deployment: DeploymentRecord) -> None:
+        """Keep a deployment."""
+        self._store.save_deployment(deployment)
+        self.deployments[deployment.id] = deployment
+
+    def drop_deployment(self, deployment: DeploymentRecord) -> None:
+        """Forget a deployment."""
+        self._store.delete_deployment(deployment.id)
+        self.deployments.pop(deployment.id, None)

@@ -1,0 +1,46 @@
+"""Why a start fails, in words that reach the user whole."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from tornado import web
+
+try:
+    from jupyterhub.spawner import SpawnException
+except ImportError:  # JupyterHub 5 has no such class; there a plain 4xx says the same
+
+    class SpawnException(web.HTTPError):  # type: ignore[no-redef]
+        """What JupyterHub 6 has under this name, as far as it is used here."""
+
+        def __init__(self, message: str, *, reason: str, status_code: int = 400, **_: Any) -> None:
+            super().__init__(status_code, message, reason=reason)
+            self.message = message
+
+
+class StartRefused(SpawnException):
+    """A start that cannot succeed, with the sentence for the person who asked for it.
+
+    Parameters
+    ----------
+    message
+        What was asked, what is allowed, what to do. Shown to the user.
+    reason
+        Short label for the hub's metrics and log. Never ``error`` or ``timeout``:
+        JupyterHub 6.1 puts a sentence of its own in the place of those two
+        (``handlers/base.py``).
+    status_code
+        400 where another request would do, 5xx where only time or an administrator will.
+
+    Notes
+    -----
+    JupyterHub 6.1 reads the message of its own `SpawnException` in some places and
+    ``jupyterhub_message`` in the others (``utils.format_exception``); both are set.
+    """
+
+    def __init__(self, message: str, *, reason: str, status_code: int = 400) -> None:
+        escaped = html.escape(message)
+        super().__init__(message, reason=reason, message_html=escaped, status_code=status_code)
+        self.jupyterhub_message = message
+        self.jupyterhub_html_message = escaped

@@ -1,0 +1,346 @@
+"""One start of one server: from its app's submission to its first answer, or to the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httpclient import HTTPClientError, HTTPRequest
+
+from hubfleet.api.app import App
+from hubfleet.api.errors import AccessDenied, BackendError, BackendUnreachable, Conflict, NotFound, RequestRefused
+from hubfleet.api.status import AppStatus, Event, Task
+from hubfleet.api.watcher import ENDED_STATES, StateUnknown
+from hubfleet.api.wire import parse_timestamp
+
+from . import progress
+from .errors import StartRefused
+from .link import Link
+from .progress import ProgressLog
+
+log = logging.getLogger("hubfleet.spawner.launch")
+
+FAILED_STATES = ENDED_STATES - {"TASK_KILLED"}  # a kill is somebody's wish, not the task's failure
+SUBMIT_PATIENCE_SECONDS = 10.0
+"""How long a backend that does not answer, such as one that is just restarting, is asked again."""
+
+_SUBMIT_PAUSE = 0.25
+_SIGHT_OF_NEW_APP_SECONDS = 2.0
+_FIRST_EXPLANATION_SECONDS, _NEXT_EXPLANATION_SECONDS = 1.0, 2.0
+_PROBE_FIRST, _PROBE_MOST = 0.05, 0.5  # seconds between two probes
+
+
+class Launch:
+    """The submission of an app and the wait for its server.
+
+    Parameters
+    ----------
+    link
+        The backend.
+    app
+        What to run; its id is this server's own.
+    told
+        Where the user reads how it goes.
+    is_ours
+        Tells an app of this very hub, user and server from anybody else's.
+    api_path
+        Path of the server that answers without a login.
+    most_failures
+        After so many ends of its process the start has failed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        app: App,
+        told: ProgressLog,
+        *,
+        is_ours: Callable[[AppStatus], bool],
+        api_path: str,
+        most_failures: int = 3,
+    ) -> None:
+        self.link = link
+        self.app = app
+        self.told = told
+        self.is_ours = is_ours
+        self.api_path = api_path
+        self.most_failures = most_failures
+        self.failures = 0
+        self.sending: asyncio.Task[None] | None = None
+        """The submission that may still be on its way when the launch is cancelled."""
+        self.may_exist = False
+        """Whether an app of ours may be at the backend, and has to be deleted if the launch fails."""
+        self._since: datetime | None = None  # tasks older than this belong to a former definition
+        self._outlook = "its app was not yet accepted"
+
+    async def run(self, timeout: float) -> str:
+        """Return the server's address, such as ``http://10.0.0.4:31007``.
+
+        Raises
+        ------
+        StartRefused
+            It failed, or `timeout` seconds have passed; with what was last known.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                # The events are followed before the app is submitted, so that none is missed.
+                return await first_of(self._follow_events(), self._explain_waiting(), self._reach())
+        except TimeoutError:
+            raise StartRefused(
+                f"Your server did not start within {timeout:.0f} seconds: {self._outlook}. "
+                "Try again later; an administrator can raise c.Spawner.start_timeout.",
+                reason="start-timeout",
+                status_code=504,
+            ) from None
+
+    # -- submission -------------------------------------------------------------------
+
+    async def _submit(self) -> None:
+        give_up = asyncio.get_running_loop().time() + SUBMIT_PATIENCE_SECONDS
+        while True:
+            # A cancelled call goes on in its thread. Whoever cleans up waits for this task,
+            # so that the delete is not overtaken by what it should delete.
+            self.sending = asyncio.create_task(self._send())
+            try:
+                await asyncio.shield(self.sending)
+                return
+            except BackendUnreachable as error:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise StartRefused(
+                        f"The backend that runs the servers cannot be reached: {error}. Try again later.",
+                        reason="backend-unreachable",
+                        status_code=503,
+                    ) from error
+                self._outlook = "the backend that runs the servers cannot be reached"
+                self.told.add(progress.SUBMITTED, "The backend does not answer; asking again")
+            except AccessDenied as error:
+                raise StartRefused(
+                    f"The backend does not let this hub start the server: {error}. An administrator "
+                    "has to check c.MarathonSpawner.marathon_token and what it may do.",
+                    reason="backend-access",
+                    status_code=500,
+                ) from error
+            except RequestRefused as error:
+                raise StartRefused(
+                    f"The backend refuses this server: {error}.", reason="backend-refused"
+                ) from error
+            await asyncio.sleep(_SUBMIT_PAUSE)
+
+    async def _send(self) -> None:
+        """Create the app, or put it in the place of our own leftover."""
+        client, app = self.link.client, self.app
+        self.may_exist = True
+        try:
+            self._since = (await client.create_app(app)).version
+            return
+        except Conflict:
+            present = await self._look_up()
+        except RequestRefused:
+            self.may_exist = False
+            raise
+        if present is not None and not self.is_ours(present):
+            self.may_exist = False
+            raise StartRefused(
+                f"The backend already has an app {app.id}, and its labels do not say that it is this "
+                "server of this hub. It is left alone; an administrator has to remove it, or to give "
+                "this hub another c.MarathonSpawner.app_prefix.",
+                reason="conflict",
+                status_code=409,
+            )
+        # Either our own leftover, or an app of this id that is still on its way out and
+        # holds the id by a lock. Both are ours to override.
+        version = (await client.replace_app(app, force=True)).version
+        replaced = await self._look_up()
+        info = replaced.version_info if replaced else None
+        # An unchanged definition keeps its tasks, whose version is older than the answer's.
+        self._since = (info and info.last_config_change_at) or version
+
+    async def _look_up(self) -> AppStatus | None:
+        try:
+            return await self.link.client.get_app(self.app.id)
+        except NotFound:
+            return None
+
+    # -- the way to the first answer --------------------------------------------------
+
+    async def _reach(self) -> str:
+        self.told.add(progress.SUBMITTED, "Handing the server over to the backend")
+        await self._submit()
+        self._outlook = "it waits for a place"
+        self.told.add(progress.SUBMITTED, f"Accepted by the backend as {self.app.id}")
+        try:
+            await self.link.watcher.wait_for(
+                self.app.id, lambda status: status is not None, _SIGHT_OF_NEW_APP_SECONDS
+            )
+        except TimeoutError:
+            log.debug("%s is not in sight yet", self.app.id)
+        while True:
+            task = await self._running_task()
+            address = url_of("http", task.host, task.ports[0])
+            place = address.removeprefix("http://")
+            self._outlook = f"its process runs at {place}, but no server answers there"
+            self.told.add(progress.STARTED, f"Started at {place}; waiting for its first answer")
+            if await first_of(self._probe(address), self._leave(task)):
+                self.told.add(progress.ANSWERS, "The server answers")
+                return address
+            self._outlook = "its process ended and waits to be started again"
+
+    async def _running_task(self) -> Task:
+        """Wait until a task of this definition runs."""
+        while True:
+            status = await self.link.watcher.wait_for(
+                self.app.id, lambda status: status is None or self._current(status) is not None
+            )
+            if status is not None:
+                task = self._current(status)
+                assert task is not None
+                return task
+            await self._check_existence()
+            await asyncio.sleep(0.2)
+
+    async def _check_existence(self) -> None:
+        """Raise if the app, which the watcher does not know, is truly gone and not merely too new."""
+        try:
+            known = await self._look_up() is not None
+        except BackendError as error:
+            log.debug("cannot ask for %s: %s", self.app.id, error)
+            return
+        if not known:
+            self.may_exist = False
+            raise StartRefused(
+                f"The server's app {self.app.id} was removed from the backend while it started. "
+                "Start it again.",
+                reason="removed",
+                status_code=500,
+            )
+
+    def _current(self, status: AppStatus) -> Task | None:
+        return newest_running(status, self._since)
+
+    async def _probe(self, address: str) -> bool:
+        """Return when the server answers anything but an error of its own."""
+        request = HTTPRequest(
+            address + self.api_path, connect_timeout=2, request_timeout=5, follow_redirects=False
+        )
+        pause = _PROBE_FIRST
+        while True:
+            try:
+                response = await self.link.http.fetch(request, raise_error=False)
+                if response.code < 500:
+                    return True
+            except (OSError, HTTPClientError) as error:
+                log.debug("%s does not answer yet: %s", address, type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _PROBE_MOST)
+
+    async def _leave(self, task: Task) -> bool:
+        """Return True when the backend's own check finds the server alive, False when the task is no more."""
+        alive = False
+
+        def decided(status: AppStatus | None) -> bool:
+            nonlocal alive
+            found = None if status is None else next((t for t in status.tasks if t.id == task.id), None)
+            if found is None or not found.running or found.ports != task.ports:
+                return True
+            alive = any(result.alive for result in found.health_check_results)
+            return alive
+
+        await self.link.watcher.wait_for(self.app.id, decided)
+        return alive
+
+    # -- what happens meanwhile -------------------------------------------------------
+
+    async def _follow_events(self) -> str:
+        async with aclosing(self.link.watcher.events(self.app.id)) as events:  # type: ignore[type-var]
+            async for event in events:
+                if event.event_type == "status_update_event" and self._is_of_this_launch(event):
+                    await self._note(event)
+        raise AssertionError("the events of an app have no end")
+
+    def _is_of_this_launch(self, event: Event) -> bool:
+        version = event["version"]
+        return self._since is not None and (not version or parse_timestamp(version) >= self._since)
+
+    async def _note(self, event: Event) -> None:
+        state = event["taskStatus"]
+        if state in {"TASK_STAGING", "TASK_STARTING"}:
+            self._outlook = "it is being prepared"
+            place = f" on {event['host']}" if event["host"] else ""
+            self.told.add(progress.PREPARED, f"Being prepared{place}")
+        elif state in FAILED_STATES:
+            self.failures += 1
+            message = str(event["message"] or "")
+            if self.failures >= self.most_failures:
+                raise await self._failure(message)
+            self._outlook = f"its process ended ({message})"
+            self.told.add(
+                progress.PREPARED, progress.ended_sentence(message, self.failures, self.most_failures)
+            )
+
+    async def _failure(self, message: str) -> StartRefused:
+        try:
+            status = await self._look_up()
+            last = status.last_task_failure if status else None
+            message = (last and last.message) or message
+        except BackendError as error:
+            log.debug("cannot ask for the failure of %s: %s", self.app.id, error)
+        times = "once" if self.failures == 1 else f"{self.failures} times"
+        return StartRefused(
+            f"Your server's process ended {times} while it started. "
+            f"The backend says: {message or 'it ended without a message'}.",
+            reason="crashed",
+            status_code=500,
+        )
+
+    async def _explain_waiting(self) -> str:
+        """Tell why the app waits, as long as it has no task."""
+        await asyncio.sleep(_FIRST_EXPLANATION_SECONDS)
+        while True:
+            try:
+                status = self.link.watcher.lookup(self.app.id)
+                if status is not None and not status.tasks:
+                    item = await self.link.queue_item(self.app.id)
+                    if item is not None:
+                        sentence = progress.waiting_sentence(item)
+                        self._outlook = sentence[0].lower() + sentence[1:]
+                        self.told.add(progress.WAITING, sentence)
+            except StateUnknown:
+                self.told.add(progress.WAITING, "The backend cannot be followed now; looking again")
+            except BackendError as error:
+                log.debug("cannot ask why %s waits: %s", self.app.id, error)
+            await asyncio.sleep(_NEXT_EXPLANATION_SECONDS)
+
+
+def newest_running(status: AppStatus, since: datetime | None = None) -> Task | None:
+    """Return the running task of an app that started last, of those not older than a version."""
+    running = [
+        task
+        for task in status.tasks
+        if task.running and task.host and task.ports and (not since or not task.version or task.version >= since)
+    ]
+    return max(running, key=lambda task: task.started_at or datetime.min.replace(tzinfo=UTC), default=None)
+
+
+def url_of(scheme: str, host: str, port: int) -> str:
+    """Return the URL of a host and port; an IPv6 address gets its brackets."""
+    bare = host.strip("[]")
+    url = f"{scheme}://[{bare}]:{port}" if ":" in bare else f"{scheme}://{bare}:{port}"
+    assert urlsplit(url).port == port
+    return url
+
+
+async def first_of[Result](*steps: Coroutine[Any, Any, Result]) -> Result:
+    """Run all, return or raise what the first to end does, and end the others."""
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

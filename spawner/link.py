@@ -1,0 +1,149 @@
+"""What all spawners of a process share for one backend: connections, the watcher, the reaper.
+
+A hub has thousands of spawners and one event loop; each link is made by the first spawner
+that needs it, and closed by a task of its own that the end of the loop cancels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from dataclasses import dataclass, field
+
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from hubfleet.api.client import Client
+from hubfleet.api.status import QueueItem
+from hubfleet.api.watcher import Watcher
+
+from .reaper import Reaper
+
+FIRST_SIGHT_SECONDS = 5.0
+"""How long after a link was made its spawners wait for the first full picture."""
+
+_QUEUE_FRESH_SECONDS = 1.5
+_PROBES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a backend is, as whom, and which group of its apps matters."""
+
+    urls: tuple[str, ...]
+    group: str = ""
+    token: str | None = field(default=None, repr=False)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    verify: bool | str = True
+    timeout: float = 10.0
+
+
+class Link:
+    """One backend as this process sees it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.client = Client(
+            list(address.urls),
+            token=address.token,
+            username=address.username,
+            password=address.password,
+            verify=address.verify,
+            timeout=address.timeout,
+        )
+        self.watcher = Watcher(self.client, group=address.group or "/")
+        self.reaper = Reaper(self.client)
+        # Of its own, since the shared client of the process admits 10 requests at once.
+        self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=_PROBES_AT_ONCE)
+        self._opened_at = time.monotonic()
+        self._seen_once = False
+        self._queue: dict[str, QueueItem] = {}
+        self._queue_read_at = float("-inf")
+        self._queue_lock = asyncio.Lock()
+        self._closed = False
+        self.watcher.start()
+
+    async def sees(self) -> bool:
+        """Whether the watcher's memory is the truth; soon after a hub's start, wait a little for it."""
+        if not self._seen_once and not self.watcher.sighted:
+            await self.watcher.wait_sighted(
+                max(0.0, self._opened_at + FIRST_SIGHT_SECONDS - time.monotonic())
+            )
+        self._seen_once = self._seen_once or self.watcher.sighted
+        return self.watcher.sighted
+
+    async def queue_item(self, app_id: str) -> QueueItem | None:
+        """Return why an app waits, if it does; all who ask within a moment share one request.
+
+        Raises
+        ------
+        hubfleet.api.errors.BackendError
+            The queue cannot be read now.
+        """
+        async with self._queue_lock:
+            if time.monotonic() - self._queue_read_at > _QUEUE_FRESH_SECONDS:
+                items = await self.client.list_queue()
+                self._queue = {item.app.id: item for item in items if item.app is not None}
+                self._queue_read_at = time.monotonic()
+        return self._queue.get(app_id)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        self._closed = True
+        await self.reaper.close()
+        await self.watcher.close()
+        self.http.close()
+        self.client.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether this link is of no more use."""
+        return self._closed
+
+    async def keep(self) -> None:
+        """Hold the link open until cancelled, which the end of the hub does."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
+
+@dataclass
+class _Kept:
+    link: Link
+    keeper: asyncio.Task[None]
+
+
+_links: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Address, _Kept]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def link_to(address: Address) -> Link:
+    """Return this loop's link to a backend; the first to ask makes it.
+
+    Raises
+    ------
+    ValueError
+        The address is none.
+    """
+    links = _links.setdefault(asyncio.get_running_loop(), {})
+    kept = links.get(address)
+    if kept is None or kept.link.closed or kept.keeper.done():
+        link = Link(address)
+        keeper = asyncio.create_task(link.keep(), name=f"link to {address.urls}")
+        kept = links[address] = _Kept(link, keeper)
+        keeper.add_done_callback(lambda _: links.pop(address, None) if links.get(address) is kept else None)
+    return kept.link
+
+
+async def close_links() -> None:
+    """Close all links of this loop; for who ends before their loop does."""
+    kept = list(_links.pop(asyncio.get_running_loop(), {}).values())
+    for one in kept:
+        one.keeper.cancel()
+    await asyncio.gather(*(one.keeper for one in kept), return_exceptions=True)
+    for one in kept:
+        if not one.link.closed:  # cancelled before it ever ran
+            await one.link.close()

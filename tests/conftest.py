@@ -1,0 +1,130 @@
+"""A real backend for every room's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hubfleet.api.client import Client
+from hubfleet.api.errors import BackendError
+
+TOKEN = "an-administrator-of-the-tests"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningBackend:
+    """A real `hubfleet backend` process on a port of its own, driving real processes."""
+
+    admin_token = TOKEN
+
+    def __init__(self, state_dir: Path, ports: tuple[int, int], **options: str) -> None:
+        self.state_dir = state_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ports = ports
+        self.options = {"cpus": "64", "mem": "65536", **options}
+        self.client = Client(self.url, token=TOKEN)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = state_dir.parent / "backend.log"
+
+    async def start(self) -> None:
+        arguments = [f"--{name}={value}" for name, value in self.options.items()]
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("JUPYTERHUB", "HUBFLEET"))
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "hubfleet.api.cli", "backend", f"--port={self.port}"),
+                    *(f"--state-dir={self.state_dir}", f"--ports={self.ports[0]}-{self.ports[1]}"),
+                    *arguments,
+                ],
+                env={**environment, "HUBFLEET_BACKEND_TOKEN": TOKEN},
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return await self.client.ping()
+            except BackendError:
+                assert self.process.poll() is None, f"the backend ended:\n{self.log.read_text()}"
+                assert time.monotonic() < deadline, f"the backend does not answer:\n{self.log.read_text()}"
+                await asyncio.sleep(0.05)
+
+    async def kill(self) -> None:
+        """End the backend as a power cut would; its tasks keep running."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """End the backend as an administrator would; its tasks keep running."""
+        await self._end(signal.SIGTERM)
+
+    async def _end(self, signum: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signum)
+            await asyncio.to_thread(self.process.wait, 20)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that works for this backend: tasks, whatever they started, and the launcher."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                told = process.environ().get("MESOS_SANDBOX", "") + " ".join(process.cmdline())
+                if str(self.state_dir) in told and (self.process is None or process.pid != self.process.pid):
+                    found.append(process)
+        return found
+
+    def tasks(self) -> list[psutil.Process]:
+        """Every process of a task."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if str(self.state_dir) in process.environ().get("MESOS_SANDBOX", ""):
+                    found.append(process)
+        return found
+
+    async def destroy(self) -> None:
+        """End the backend and everything that works for it."""
+        await self.kill()
+        for _ in range(50):
+            processes = self.processes()
+            if not processes:
+                break
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            await asyncio.sleep(0.02)
+        self.client.close()
+
+
+@pytest.fixture
+def port_range() -> tuple[int, int]:
+    """Ports for the tasks of one backend, apart from those that the demo uses."""
+    return 20000, 24000
+
+
+@pytest.fixture
+async def backend(tmp_path: Path, port_range: tuple[int, int]) -> AsyncIterator[RunningBackend]:
+    running = RunningBackend(tmp_path / "state", port_range)
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.destroy()

@@ -1,0 +1,151 @@
+"""Adaptive scaling: distributed's policy, with ends and refusals treated as this backend needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+from dask.utils import parse_timedelta
+from distributed.deploy.adaptive import Adaptive
+
+from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
+
+from .checks import MOST_WORKERS, known_names, whole_number
+
+if TYPE_CHECKING:
+    from .cluster import MarathonCluster
+
+OPTIONS = ("minimum", "maximum", "interval", "wait_count", "target_duration", "worker_key")
+
+_HOLD_FIRST, _HOLD_MOST = 15.0, 300.0  # seconds until a refused growth is asked for again
+_AWAY_FIRST, _AWAY_MOST = 1.0, 15.0  # seconds until a backend that is away is asked again
+_DRAIN_SECONDS = 10.0  # for a task that began between the choice of a worker and its retirement
+
+
+def checked_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of ``adapt`` with Dask's configured values where none are given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An option does not exist, has the wrong type or is out of range.
+    """
+    known_names("adapt", options, OPTIONS)
+    given = {name: value for name, value in options.items() if value is not None}
+
+    def option(name: str) -> Any:
+        return given.get(name, dask.config.get(f"distributed.adaptive.{name.replace('_', '-')}"))
+
+    minimum = whole_number("minimum", option("minimum"), 0, MOST_WORKERS)
+    maximum = option("maximum")
+    if not (isinstance(maximum, float) and maximum == math.inf):
+        maximum = whole_number("maximum", maximum, 0, MOST_WORKERS)
+    if maximum < minimum:
+        raise ValueError(f"maximum must not be less than minimum, got minimum={minimum}, maximum={maximum}")
+    worker_key = given.get("worker_key")
+    if worker_key is not None and not callable(worker_key):
+        raise TypeError(f"worker_key must be a function of a worker's state, got {worker_key!r}")
+    return {
+        "minimum": minimum,
+        "maximum": maximum,
+        "interval": _seconds("interval", option("interval"), 0.05),
+        "wait_count": whole_number("wait_count", option("wait_count"), 1, 10_000),
+        "target_duration": _seconds("target_duration", option("target_duration"), 0.001),
+        "worker_key": worker_key,
+    }
+
+
+def _seconds(name: str, value: Any, least: float) -> float:
+    wanted = f"{name} must be a time such as '1s' or a number of seconds, at least {least:g}"
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        seconds = float(parse_timedelta(value, "seconds"))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise TypeError(f"{wanted}; got {value!r}") from None
+    if not least <= seconds < math.inf:
+        raise ValueError(f"{wanted}; got {value!r}")
+    return seconds
+
+
+class WorkersAdaptive(Adaptive):
+    """Follows the load of a `MarathonCluster` with the number of its workers.
+
+    distributed's own class closes workers before it tells the backend, which by then has
+    started others in their place. Here they leave by the cluster's drain path. A refusal,
+    of a quota for instance, is told once; what is allowed is taken, and more is asked for
+    only after a while.
+    """
+
+    cluster: MarathonCluster
+
+    def __init__(self, cluster: MarathonCluster, **options: Any) -> None:
+        self._allowed = math.inf  # workers, until `_hold_until`
+        self._hold_until = self._away_until = -math.inf
+        self._hold, self._away = _HOLD_FIRST, _AWAY_FIRST
+        super().__init__(cluster, **options)
+
+    async def scale_up(self, n: int) -> None:
+        """Bring the number of workers up to `n`, or to what is allowed of it."""
+        async with self.cluster.scaling:
+            if self.state != "running" or self._is_away():
+                return
+            if _now() < self._hold_until:
+                n = int(min(n, self._allowed))
+            wanted, refusal = n, None
+            while n > len(self.plan):
+                try:
+                    await self.cluster.marathon_workers.scale_up(n)
+                except (BackendUnreachable, NotFound) as error:
+                    self._note_away(error)
+                    return
+                except RequestRefused as error:
+                    refusal = error
+                    have = len(self.plan)
+                    n = have + (n - have) // 2
+                else:
+                    break
+            self._note_back()
+            if refusal is not None:
+                self._note_refusal(wanted, n, refusal)
+            elif _now() >= self._hold_until:
+                self._allowed, self._hold = math.inf, _HOLD_FIRST
+                self.cluster.trouble.over("refused")
+
+    async def scale_down(self, workers: list[str]) -> None:
+        """Take workers away by the drain path; one that has become busy stays."""
+        async with self.cluster.scaling:
+            if self.state != "running" or self._is_away():
+                return
+            try:
+                await self.cluster.marathon_workers.scale_down(workers, _DRAIN_SECONDS)
+            except BackendError as error:
+                self._note_away(error)
+            else:
+                self._note_back()
+
+    def _is_away(self) -> bool:
+        return _now() < self._away_until
+
+    def _note_away(self, error: BackendError) -> None:
+        self._away_until = _now() + self._away
+        self._away = min(self._away * 2, _AWAY_MOST)
+        self.cluster.trouble.say("away", f"scaling waits: {error}")
+
+    def _note_back(self) -> None:
+        self._away = _AWAY_FIRST
+        self.cluster.trouble.over("away")
+
+    def _note_refusal(self, wanted: int, allowed: int, refusal: RequestRefused) -> None:
+        self._allowed = allowed
+        self._hold_until = _now() + self._hold
+        self._hold = min(self._hold * 2, _HOLD_MOST)
+        self.cluster.trouble.say(
+            "refused", f"there will be {allowed} workers and not {wanted}, as the load asks for: {refusal}"
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,372 @@
+"""A Dask cluster whose scheduler is in this process and whose workers are an app's instances."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Generator
+from importlib.util import find_spec
+from typing import Any, Self
+
+from distributed import Scheduler, Security
+from distributed.core import Status, rpc
+from distributed.deploy import Cluster
+from distributed.utils import silence_logging_cmgr
+from tornado.ioloop import IOLoop
+
+from hubfleet.api.app import App
+from hubfleet.api.errors import BackendUnreachable, RequestRefused
+
+from . import place
+from .adaptive import WorkersAdaptive, checked_options
+from .checks import MOST_WORKERS, text, whole_number
+from .tls import checked_security, encrypts
+from .trouble import Trouble
+from .workers import MarathonWorkers
+
+log = logging.getLogger("hubfleet.workers")
+
+_LOOK_FIRST, _LOOK_MOST = 0.5, 5.0  # seconds between looks while workers come or go
+_LOOK_SETTLED = 30.0  # seconds between looks while nothing changes
+
+
+class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
+    """A Dask cluster on a Marathon API.
+
+    In a notebook whose server hubfleet started no argument is needed: backend, credential
+    and place are in the environment.
+
+    Parameters
+    ----------
+    name
+        Name of the cluster, a part of its app's id; by default a random one.
+    n_workers
+        Workers to start with.
+    url
+        Address of the backend; by default ``HUBFLEET_URL``.
+    token
+        Credential at the backend; by default ``JUPYTERHUB_API_TOKEN``, and '' for none.
+    group
+        Group for the workers' app; by default ``HUBFLEET_DASK_GROUP``.
+    host
+        Address under which workers reach this process; by default what the backend says
+        (``HOST``), or 127.0.0.1 outside of a task.
+    security
+        Encryption: True for certificates of this cluster's own (the default), False for none,
+        or a `distributed.Security`.
+    dashboard_address
+        Where the dashboard listens. The default is seen on this machine only, since a
+        dashboard asks for no credential; ``":0"`` is seen by all.
+    drain_seconds
+        How long running tasks may take to end when `scale` takes workers away.
+    asynchronous, loop
+        As in `distributed.LocalCluster`.
+    silence_logs
+        Level below which distributed's own log does not go to the notebook; False for all.
+    **options
+        What one worker is: cpus, mem, nthreads, env and others, see
+        `hubfleet.workers.build.WorkerOptions`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument has the wrong type, is out of range or missing.
+    hubfleet.api.errors.RequestRefused
+        The backend does not allow it.
+    hubfleet.api.errors.BackendUnreachable
+        The backend did not answer.
+
+    Examples
+    --------
+    >>> cluster = MarathonCluster(mem=1024)            # doctest: +SKIP
+    >>> cluster.adapt(minimum=0, maximum=8)            # doctest: +SKIP
+    >>> client = cluster.get_client()                  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        n_workers: int = 0,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        group: str | None = None,
+        host: str | None = None,
+        security: Security | bool | None = None,
+        dashboard_address: str = "127.0.0.1:0",
+        drain_seconds: float = 60.0,
+        asynchronous: bool = False,
+        loop: IOLoop | None = None,
+        silence_logs: int | str | bool = logging.WARNING,
+        **options: Any,
+    ) -> None:
+        self.status = Status.created
+        self._first_workers = whole_number("n_workers", n_workers, 0, MOST_WORKERS)
+        self.host = place.own_host(host)
+        self.dashboard_address = text("dashboard_address", dashboard_address)
+        self.security = checked_security(security)
+        self.scheduler: Scheduler | None = None
+        self.trouble = Trouble(self._warn)
+        self.scaling = asyncio.Lock()
+        self._wish: int | None = None
+        self._follower: asyncio.Task[None] | None = None
+        self._quieten = contextlib.ExitStack()
+        self._silence_logs = silence_logs
+        super().__init__(asynchronous=asynchronous, loop=loop, name=name and text("name", name))
+        self.marathon_workers = MarathonWorkers(
+            "tls://to.be.known:0",
+            place.backend_client(url, token),
+            group=place.dask_group(group),
+            name=self.name,
+            security=self.security,
+            owner=place.owner_app(),
+            drain_seconds=drain_seconds,
+            **options,
+        )
+        if not self.called_from_running_loop:
+            self._loop_runner.start()
+            try:
+                self.sync(self._start)
+            except BaseException:
+                self._loop_runner.stop()
+                raise
+
+    # -- life -------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        self.status = Status.starting
+        try:
+            if self._silence_logs:
+                self._quieten.enter_context(silence_logging_cmgr(self._silence_logs))
+            self.scheduler = await Scheduler(
+                host=self.host,
+                port=0,
+                protocol="tls://" if encrypts(self.security) else "tcp://",
+                security=self.security,
+                dashboard=find_spec("bokeh") is not None,
+                dashboard_address=self.dashboard_address,
+            )
+            address = self.scheduler.address
+            arguments = self.security.get_connection_args("client")
+            self.scheduler_comm = rpc(address, connection_args=arguments)
+            self.marathon_workers.scheduler_address = address
+            await self.marathon_workers.start(self._first_workers)
+            await super()._start()
+            self._follower = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
+        except BaseException:
+            self.status = Status.failed
+            await self._close()
+            raise
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        async def started() -> Self:
+            if self.status == Status.created:
+                await self._start()
+            while self.status == Status.starting:
+                await asyncio.sleep(0.01)
+            return self
+
+        return started().__await__()
+
+    async def _close(self) -> None:
+        while self.status == Status.closing:
+            await asyncio.sleep(0.05)
+        if self.status == Status.closed:
+            return
+        self.status = Status.closing
+        if self._adaptive is not None:
+            self._adaptive.stop(reason="cluster-closes")
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+        try:
+            # First the app, then the scheduler: a worker that its scheduler dismisses would be
+            # started again by a backend that still wants it.
+            deployment = await self.marathon_workers.remove()
+            await self.marathon_workers.hang_up()
+            if self.scheduler is not None:
+                await self.scheduler.close(reason="cluster-closes")
+            await self.marathon_workers.wait_until_ended(deployment)
+        finally:
+            self.marathon_workers.marathon.close()
+            self._quieten.close()
+            await super()._close()
+
+    def close(self, timeout: float | None = None) -> Any:
+        """Remove the workers and their app, and end the scheduler."""
+        result = super().close(timeout)
+        if not self.asynchronous:
+            self._loop_runner.stop()
+        return result
+
+    # -- what there is ----------------------------------------------------------------
+
+    def app(self) -> App:
+        """Return the definition of the workers' app as it may be shown: all but the private key."""
+        return self.marathon_workers.app()
+
+    @property
+    def workers(self) -> dict[str, str]:
+        """All workers that are wanted: task id, or a placeholder, to Marathon's word for its state."""
+        return self.marathon_workers.count.workers
+
+    @property
+    def dashboard_link(self) -> str:
+        """The link to the scheduler's dashboard."""
+        port = self.scheduler_info.get("services", {}).get("dashboard")
+        host = self.dashboard_address.rpartition(":")[0] or self.host
+        return place.dashboard_link(host, port) if port else ""
+
+    def __repr__(self) -> str:
+        known = self.scheduler_info["workers"].values()
+        threads = sum(worker["nthreads"] for worker in known)
+        return (
+            f"MarathonCluster({self.name!r}, {self.scheduler_address!r}, workers={len(known)} "
+            f"of {self.marathon_workers.count.instances}, threads={threads}, status={self.status.name})"
+        )
+
+    # -- scaling ----------------------------------------------------------------------
+
+    def scale(self, n: int) -> Any:
+        """Have `n` workers; adaptive scaling ends with this.
+
+        Workers that are too many leave when their results have been moved to others and
+        their running tasks have ended, or after ``drain_seconds``. If nobody is left to
+        take over results, those who hold them stay.
+
+        While the backend does not answer the wish is remembered.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `n` is not a whole number from 0 to 10000.
+        hubfleet.api.errors.RequestRefused
+            The backend does not allow it.
+        """
+        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        if self._adaptive is not None:
+            self._adaptive.stop(reason="scale")
+        return self.sync(self._scale, n)
+
+    async def _scale(self, n: int) -> None:
+        self._wish = n
+        async with self.scaling:
+            if self._wish != n:
+                return  # somebody has asked for another number meanwhile
+            try:
+                stays = await self.marathon_workers.scale(n)
+            except BackendUnreachable as error:
+                self.trouble.say("away", f"there will be {n} workers when the backend answers again: {error}")
+                return
+            except RequestRefused:
+                self._wish = None
+                raise
+            self._wish = None
+            self.trouble.over("away")
+            if stays > n:
+                self._warn(
+                    f"{stays} workers stay instead of {n}, because results in their memory have no other "
+                    "place: release the futures and scale again, or close the cluster to drop them"
+                )
+
+    def adapt(
+        self,
+        minimum: int | None = None,
+        maximum: int | None = None,
+        *,
+        interval: str | float | None = None,
+        wait_count: int | None = None,
+        target_duration: str | float | None = None,
+        worker_key: Any = None,
+        **unknown: Any,
+    ) -> WorkersAdaptive:
+        """Let the number of workers follow the load.
+
+        Parameters
+        ----------
+        minimum, maximum
+            Bounds of the number of workers.
+        interval
+            Time between two looks at the load, such as ``"1s"``.
+        wait_count
+            How many looks in a row a worker must be idle before it leaves.
+        target_duration
+            How long the work that waits shall take: the shorter, the more workers.
+        worker_key
+            Groups workers that leave together, see `distributed.Scheduler.workers_to_close`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An option does not exist, has the wrong type or is out of range.
+
+        Notes
+        -----
+        What is not given is Dask's configuration ``distributed.adaptive``. Options of an
+        earlier call are not kept.
+        """
+        options = checked_options(
+            {
+                "minimum": minimum,
+                "maximum": maximum,
+                "interval": interval,
+                "wait_count": wait_count,
+                "target_duration": target_duration,
+                "worker_key": worker_key,
+                **unknown,
+            }
+        )
+        if self._adaptive is not None:
+            self._adaptive.stop(reason="adapt-again")
+        self._wish = None
+        self._adaptive = WorkersAdaptive(self, **options)
+        return self._adaptive
+
+    # -- following --------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Keep the count true, and fulfil what could not be fulfilled while the backend was away."""
+        loop = asyncio.get_running_loop()
+        pause, looked, before = _LOOK_FIRST, loop.time(), None
+        while True:
+            await asyncio.sleep(pause)
+            now = (self.workers, self.observed)
+            if now != before:
+                pause = _LOOK_FIRST
+            before = now
+            if self._settled() and loop.time() - looked < _LOOK_SETTLED:
+                pause = min(pause * 1.3, 1.0)
+                continue
+            looked = loop.time()
+            pause = min(pause * 1.3, _LOOK_MOST)
+            await self._look()
+
+    def _settled(self) -> bool:
+        count = self.marathon_workers.count
+        return self._wish is None and not count.waiting and not count.doomed and self.plan == self.observed
+
+    async def _look(self) -> None:
+        try:
+            count = await self.marathon_workers.refresh()
+            if self._wish is not None:
+                await self._scale(self._wish)
+        except BackendUnreachable as error:
+            self.trouble.say("away", f"the workers there are work on, scaling waits: {error}")
+            return
+        except RequestRefused as refusal:
+            self.trouble.say_new("refused", str(refusal))
+            return
+        except OSError as error:
+            self.trouble.say("scheduler", f"the scheduler cannot be reached: {error}")
+            return
+        self.trouble.over("away")
+        if count.failure is not None:
+            self.trouble.say_new("failure", f"a worker ended badly and is replaced: {count.failure.message}")
+
+    def _warn(self, sentence: str) -> None:
+        """Tell the user, and keep it for `get_logs`."""
+        log.warning("Dask cluster %s: %s", self.name, sentence)
+        quiet, self.quiet = self.quiet, True
+        self._log(sentence)
+        self.quiet = quiet

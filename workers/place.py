@@ -1,0 +1,85 @@
+"""Where a cluster finds its backend, its place there and its own address: arguments, else environment."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import dask.config
+from distributed.utils import format_dashboard_link
+
+from hubfleet.api.client import Client
+from hubfleet.api.environment import APP_ID, BACKEND_URL, DASK_GROUP, HOST, TASK_ID
+
+from .checks import text
+
+TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 (the name of a variable)
+"""The server's own token at the hub, set by JupyterHub."""
+
+_PREFIX = "JUPYTERHUB_SERVICE_PREFIX"
+_PLAIN_LINK = "{scheme}://{host}:{port}/status"
+
+
+def backend_client(url: str | None, token: str | None) -> Client:
+    """Return the client of the backend.
+
+    Raises
+    ------
+    ValueError
+        Its address or the credential is neither given nor in the environment.
+    """
+    where = _given("url", url, BACKEND_URL, "the address of the backend, such as 'http://127.0.0.1:8081'")
+    # An empty token is an answer: a Marathon that asks for none.
+    if token is None:
+        token = _given("token", token, TOKEN, "the credential at the backend ('' if it asks for none)")
+    return Client(where, token=token or None, threads=4)
+
+
+def dask_group(group: str | None) -> str:
+    """Return the group in which the cluster's app is made.
+
+    Raises
+    ------
+    ValueError
+        It is neither given nor in the environment.
+    """
+    return _given("group", group, DASK_GROUP, "the group for the workers' app, such as '/jupyter/alice/dask'")
+
+
+def owner_app() -> str | None:
+    """Return the app id of the server in which this process runs, if it runs in one."""
+    return os.environ.get(APP_ID) or None
+
+
+def own_host(host: str | None) -> str:
+    """Return the address under which workers reach this process.
+
+    In a task it is the one that the backend says; ``HOST`` alone is not asked, since some
+    shells set it to the machine's name.
+    """
+    if host is not None:
+        return text("host", host)
+    in_a_task = os.environ.get(TASK_ID)
+    return (in_a_task and os.environ.get(HOST)) or "127.0.0.1"
+
+
+def dashboard_link(host: str, port: int) -> str:
+    """Return the link to the dashboard as the user's browser reaches it.
+
+    Through the hub where jupyter-server-proxy is there, unless Dask's configuration says
+    where dashboards are (``distributed.dashboard.link``).
+    """
+    prefix = os.environ.get(_PREFIX)
+    configured = dask.config.get("distributed.dashboard.link", _PLAIN_LINK) != _PLAIN_LINK
+    if prefix and not configured and find_spec("jupyter_server_proxy"):
+        return f"{prefix.rstrip('/')}/proxy/{port}/status"
+    return str(format_dashboard_link(host, port))
+
+
+def _given(argument: str, value: str | None, variable: str, what: str) -> str:
+    found = os.environ.get(variable, "") if value is None else text(argument, value)
+    if not found:
+        raise ValueError(
+            f"{what}, is missing: pass {argument}=..., or set {variable} as a server does that hubfleet started"
+        )
+    return found

@@ -1,0 +1,56 @@
+"""The encryption between scheduler, workers and clients, and how a worker comes by its part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed import Security
+
+_PREFIX = "DASK_DISTRIBUTED__COMM__"
+KEY_VARIABLE = f"{_PREFIX}TLS__WORKER__KEY"
+"""The variable that holds the worker's private key; its value is never shown."""
+
+
+def checked_security(security: Any) -> Security:
+    """Return what ``security=`` means: None or True makes certificates, False does without.
+
+    Raises
+    ------
+    TypeError
+        It is neither a truth value nor a `distributed.Security`.
+    """
+    if security is None or security is True:
+        return Security.temporary()
+    if security is False:
+        # Explicitly nothing: a certificate in Dask's configuration would switch it on again.
+        return Security(require_encryption=False, tls_ca_file=None, tls_scheduler_cert=None)
+    if not isinstance(security, Security):
+        raise TypeError(
+            "security must be True (certificates made for this cluster), False (no encryption) "
+            f"or a distributed.Security, got {type(security).__name__}"
+        )
+    return security
+
+
+def encrypts(security: Security) -> bool:
+    """Whether the scheduler is to listen with TLS."""
+    return bool(security.tls_ca_file and security.tls_scheduler_cert)
+
+
+def worker_environment(security: Security) -> dict[str, str]:
+    """Return the variables by which a worker configures its side.
+
+    distributed takes the text of a certificate wherever it takes a path, so nothing needs
+    to be written to a disk that scheduler and workers share; and a variable, unlike an
+    argument, is not in the list of processes that everybody on the machine may read.
+    """
+    if not encrypts(security):
+        return {f"{_PREFIX}REQUIRE_ENCRYPTION": "False"}
+    values = {
+        f"{_PREFIX}REQUIRE_ENCRYPTION": str(bool(security.require_encryption)),
+        f"{_PREFIX}TLS__CA_FILE": security.tls_ca_file,
+        f"{_PREFIX}TLS__WORKER__CERT": security.tls_worker_cert,
+        KEY_VARIABLE: security.tls_worker_key,
+        f"{_PREFIX}TLS__CIPHERS": security.tls_ciphers,
+    }
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,35 @@
+"""Says each trouble once, however often it is met, until it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Trouble:
+    """Troubles of several kinds, each of which is said once per streak.
+
+    Parameters
+    ----------
+    tell
+        Takes the sentence.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._said: dict[str, str] = {}
+
+    def say(self, kind: str, sentence: str) -> None:
+        """Tell a sentence, unless this kind of trouble has been told and is not over."""
+        if kind not in self._said:
+            self._said[kind] = sentence
+            self._tell(sentence)
+
+    def say_new(self, kind: str, sentence: str) -> None:
+        """Tell a sentence, unless it was the last one of its kind."""
+        if self._said.get(kind) != sentence:
+            self._said[kind] = sentence
+            self._tell(sentence)
+
+    def over(self, kind: str) -> None:
+        """Take note that a trouble is over; the next one is told again."""
+        self._said.pop(kind, None)

@@ -1,0 +1,361 @@
+"""The workers of one scheduler: one app, of which each instance is a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any, Self
+
+from distributed import Security
+from distributed.core import rpc
+
+from hubfleet.api.app import App
+from hubfleet.api.client import Client
+from hubfleet.api.errors import BackendError, BackendUnreachable, Conflict, NotFound, RequestRefused
+from hubfleet.api.ids import is_legal, workers_app_id
+from hubfleet.api.status import AppStatus
+
+from . import exits, retire
+from .build import WorkerOptions, build_app, without_secrets
+from .checks import MOST_WORKERS, real_number, text, whole_number
+from .counting import Count, counted, is_placeholder
+from .tls import checked_security, worker_environment
+
+log = logging.getLogger("hubfleet.workers")
+
+_LOOK_SECONDS = 0.2
+_DYING_SECONDS = 10.0  # until the backend has begun to kill what it took note of killing
+_ROUNDS = 3  # a task that dies by itself amid a change makes one more necessary
+
+
+class MarathonWorkers:
+    """Dask workers as the instances of one app, named by their task ids.
+
+    Parameters
+    ----------
+    scheduler
+        Address of the scheduler, as workers reach it.
+    marathon
+        Client of the backend.
+    group
+        The group in which the app is made, such as ``/jupyter/alice/dask``.
+    name
+        Name of the cluster: a part of the app's id.
+    security
+        Encryption between scheduler and workers, a `distributed.Security`; False for none.
+    owner
+        App id of the server for which the workers work; the backend removes them with it.
+    drain_seconds
+        How long running tasks may take to end when workers are taken away.
+    **options
+        What one worker is: see `hubfleet.workers.build.WorkerOptions`.
+
+    Notes
+    -----
+    All changes wait for one another. After each the count is read anew: the backend's word
+    counts, not what we think we asked for.
+    """
+
+    def __init__(
+        self,
+        scheduler: str,
+        marathon: Client,
+        *,
+        group: str,
+        name: str,
+        security: Security | bool = False,
+        owner: str | None = None,
+        drain_seconds: float = 60.0,
+        **options: Any,
+    ) -> None:
+        self.options = WorkerOptions.of(type(self).__name__, options)
+        self.scheduler_address = text("scheduler", scheduler)
+        self.marathon = marathon
+        self.name = text("name", name)
+        self.app_id = workers_app_id(group, name)
+        if not is_legal(self.app_id):
+            raise ValueError(f"group must be a Marathon path such as /jupyter/alice/dask, got {group!r}")
+        self.security = checked_security(security)
+        self.owner = owner
+        self.drain_seconds = real_number("drain_seconds", drain_seconds, 0, "seconds")
+        self.count = Count()
+        self._lock = asyncio.Lock()
+        self._rpc: Any = None
+        self._asked = self._answered = 0
+        self._killed: frozenset[str] = frozenset()
+        self._ours = False
+
+    def __repr__(self) -> str:
+        count = self.count
+        return f"<MarathonWorkers {self.app_id}: {len(count.states)} of {count.instances} alive>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def app(self, instances: int | None = None) -> App:
+        """Return the definition as it may be shown: all but the private key."""
+        return without_secrets(self._definition(self.count.instances if instances is None else instances))
+
+    def _definition(self, instances: int) -> App:
+        return build_app(
+            self.app_id,
+            self.scheduler_address,
+            self.options,
+            instances=instances,
+            cluster=self.name,
+            owner=self.owner,
+            tls=worker_environment(self.security),
+        )
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler's ``distributed.rpc``."""
+        if self._rpc is None:
+            arguments = self.security.get_connection_args("client")
+            self._rpc = rpc(self.scheduler_address, connection_args=arguments)
+        return self._rpc
+
+    # -- life -------------------------------------------------------------------------
+
+    async def start(self, n: int = 0) -> None:
+        """Make the app, with `n` workers.
+
+        Raises
+        ------
+        Conflict
+            There is an app of this name already; it is left alone.
+        RequestRefused
+            The backend does not allow it.
+        BackendUnreachable
+            The backend did not answer.
+        """
+        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        async with self._lock:
+            # Before the answer: if it gets lost, the app may exist all the same.
+            self._ours = True
+            exits.remove_at_exit(self.app_id, self.marathon.transport)
+            try:
+                self._learn(counted(await self.marathon.create_app(self._definition(n)), ()))
+            except RequestRefused as refusal:
+                self._disown()
+                if isinstance(refusal, Conflict):
+                    raise Conflict(
+                        f"there is a Dask cluster named {self.name!r} already ({self.app_id}): close that "
+                        "one, or give this one another name",
+                        refusal.status,
+                    ) from refusal
+                raise
+
+    async def close(self, timeout: float = 20.0) -> None:
+        """Remove the app and wait until its workers have ended, each at most `timeout` seconds."""
+        try:
+            deployment = await self.remove(timeout)
+            await self.wait_until_ended(deployment, timeout)
+        finally:
+            await self.hang_up()
+
+    async def remove(self, timeout: float = 20.0) -> str | None:
+        """Have the app removed; return the id of the deployment that ends its workers, if one does.
+
+        If the backend does not answer for `timeout` seconds, it is asked once more when the
+        interpreter ends.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while self._ours:
+                    with contextlib.suppress(BackendUnreachable):
+                        return await self._delete()
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            log.warning(
+                "the backend did not answer for %.0f s, so the Dask workers %s could not be removed; that is "
+                "tried again when this process ends, and without a scheduler workers end by themselves",
+                timeout,
+                self.app_id,
+            )
+        return None
+
+    async def _delete(self) -> str | None:
+        try:
+            result = await self.marathon.delete_app(self.app_id)
+        except NotFound:
+            self._disown()
+            return None
+        self._disown()
+        return result.deployment_id
+
+    async def wait_until_ended(self, deployment: str | None, timeout: float = 20.0) -> None:
+        """Wait until a deployment has come to its end, at most `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while deployment is not None:
+                    with contextlib.suppress(BackendUnreachable):
+                        running = {entry.id for entry in await self.marathon.list_deployments()}
+                        if deployment not in running:
+                            return
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            log.warning("the Dask workers %s take longer than %.0f s to end", self.app_id, timeout)
+        except RequestRefused as refusal:
+            log.info("cannot see whether the Dask workers %s have ended: %s", self.app_id, refusal)
+
+    async def hang_up(self) -> None:
+        """Let go of the connection to the scheduler."""
+        link, self._rpc = self._rpc, None
+        if link is not None:
+            await link.close_rpc()
+
+    def _disown(self) -> None:
+        self._ours = False
+        self._learn(Count(gone=True))
+        exits.forget(self.app_id)
+
+    # -- seeing -----------------------------------------------------------------------
+
+    async def refresh(self) -> Count:
+        """Read the count anew.
+
+        Raises
+        ------
+        BackendUnreachable
+            The backend did not answer; what was known stays.
+        """
+        try:
+            await self._read()
+        except NotFound:
+            self._learn(Count(gone=True))
+        return self.count
+
+    async def _read(self) -> AppStatus:
+        self._asked += 1
+        turn = self._asked
+        app = await self.marathon.get_app(self.app_id)
+        if turn > self._answered:  # one that was overtaken by a later one is old
+            self._answered = turn
+            self._learn(counted(app, self._killed))
+        return app
+
+    def _learn(self, count: Count) -> None:
+        self.count = count
+        self._killed &= count.doomed
+
+    # -- scaling ----------------------------------------------------------------------
+
+    async def scale(self, n: int) -> int:
+        """Have `n` workers, and return how many there will be.
+
+        More than `n` may stay when results have no other place: none is ever lost.
+
+        Raises
+        ------
+        RequestRefused, BackendUnreachable
+            Nothing was changed, or not all of it.
+        """
+        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        async with self._lock:
+            for _ in range(_ROUNDS):
+                count = await self._present()
+                if count.instances == n:
+                    break
+                if count.instances < n:
+                    await self._set_instances(n)
+                elif not await self._shrink(count.instances - n):
+                    break
+            return self.count.instances
+
+    async def scale_up(self, n: int) -> None:
+        """Have at least `n` workers: one request, or none."""
+        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        async with self._lock:
+            if n > self.count.instances:
+                await self._set_instances(n)
+
+    async def scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
+        """Take away these workers, and return those that were.
+
+        One that is still busy after `drain_seconds`, or whose results have no other place, stays.
+        """
+        seconds = self.drain_seconds if drain_seconds is None else drain_seconds
+        async with self._lock:
+            count = await self._present()
+            dropped = sum(1 for name in names if is_placeholder(name))
+            known = await retire.addresses_by_name(self.scheduler)
+            alive = [name for name in names if name in count.states]
+            return await self._take_away(dropped, alive, known, seconds=seconds, force=False)
+
+    async def _present(self) -> Count:
+        count = await self.refresh()
+        if count.gone:
+            raise self._removed()
+        return count
+
+    async def _set_instances(self, n: int) -> None:
+        try:
+            await self.marathon.update_app(self.app_id, {"instances": n}, force=True)
+        except NotFound:
+            raise self._removed() from None
+        await self.refresh()
+
+    def _removed(self) -> NotFound:
+        return NotFound(
+            f"the Dask workers {self.app_id} were removed, by somebody else or because their server "
+            "ended; close this cluster and make a new one",
+            404,
+        )
+
+    async def _shrink(self, surplus: int) -> list[str]:
+        """Choose who leaves: who has not begun, then who is not there yet, then who costs least."""
+        count = self.count
+        known = await retire.addresses_by_name(self.scheduler)
+        dropped = min(count.waiting, surplus)
+        absent = sorted(name for name in count.states if name not in known)
+        present = await retire.cheapest_first(self.scheduler, set(count.states) & set(known))
+        leaving = [*absent, *present][: surplus - dropped]
+        return await self._take_away(dropped, leaving, known, seconds=self.drain_seconds, force=True)
+
+    async def _take_away(
+        self, dropped: int, alive: Sequence[str], known: dict[str, str], *, seconds: float, force: bool
+    ) -> list[str]:
+        """Lower the count by waiting instances and by these workers; return what was taken away."""
+        done: list[str] = []
+        if dropped:
+            before = self.count.instances
+            # Never below what is alive: the backend would choose its victims blindly. It comes
+            # before the kill, since a later change of the count might overtake the kill.
+            await self._set_instances(max(len(self.count.states), before - dropped))
+            done += [f"waiting-{number}" for number in range(before - self.count.instances)]
+        if not alive:
+            return done
+        absent = [name for name in alive if name not in known]
+        empty = await retire.drain(self.scheduler, alive, known, seconds=seconds, force=force)
+        victims = [*absent, *empty]
+        if not victims:
+            return done
+        try:
+            await self.marathon.kill_and_scale(victims)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                await asyncio.shield(retire.resume(self.scheduler, [known[name] for name in empty]))
+            raise
+        self._killed |= set(victims)
+        await self._until_dying(victims)
+        return [*done, *victims]
+
+    async def _until_dying(self, victims: Collection[str]) -> None:
+        """Wait until the backend has begun to end tasks; a change before that might spare them."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DYING_SECONDS
+        while loop.time() < deadline:
+            try:
+                app = await self._read()
+            except BackendError:
+                break
+            if not {task.id for task in app.tasks if task.state != "TASK_KILLING"} & set(victims):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
