@@ -20,6 +20,9 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Protocol = Literal["tcp", "udp", "udp,tcp"]
 Unit = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Period = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# Bounded, since a moment that far in the future must still be a moment.
+Seconds = Annotated[float, Field(ge=0, le=2**31 - 1)]
 
 
 class PortDefinition(Wire):
@@ -66,8 +69,8 @@ class HealthCheck(Wire):
     port_index: Count | None = None
     command: Command | None = None
     grace_period_seconds: Count = 300
-    interval_seconds: Annotated[int, Field(ge=1)] = 60
-    timeout_seconds: Annotated[int, Field(ge=1)] = 20
+    interval_seconds: Period = 60
+    timeout_seconds: Period = 20
     max_consecutive_failures: Count = 3
     delay_seconds: Count = 15
     ignore_http1xx: bool | None = None
@@ -81,8 +84,8 @@ class ReadinessCheck(Wire):
     protocol: Literal["HTTP", "HTTPS"] = "HTTP"
     path: str = "/"
     port_name: str = "http-api"
-    interval_seconds: Annotated[int, Field(ge=1)] = 30
-    timeout_seconds: Annotated[int, Field(ge=1)] = 10
+    interval_seconds: Period = 30
+    timeout_seconds: Period = 10
     http_status_codes_for_ready: list[int] = Field(default_factory=lambda: [200])
     preserve_last_response: bool = False
 
@@ -219,9 +222,9 @@ class App(Wire):
     check: dict[str, Any] | None = None
     readiness_checks: list[ReadinessCheck] = Field(default_factory=list)
     upgrade_strategy: UpgradeStrategy = Field(default_factory=UpgradeStrategy)
-    backoff_seconds: Annotated[float, Field(ge=0)] = 1.0
+    backoff_seconds: Seconds = 1.0
     backoff_factor: Annotated[float, Field(ge=1)] = 1.15
-    max_launch_delay_seconds: Annotated[float, Field(ge=0)] = 300.0
+    max_launch_delay_seconds: Seconds = 300.0
     task_kill_grace_period_seconds: Count | None = None
     kill_selection: Literal["YOUNGEST_FIRST", "OLDEST_FIRST"] = "YOUNGEST_FIRST"
     unreachable_strategy: UnreachableStrategy | Literal["disabled"] = Field(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .app import App
+from .errors import BackendUnreachable
 from .status import AppStatus, Deployment, DeploymentResult, QueueItem, Task
 from .transport import Transport
 
@@ -92,7 +93,11 @@ class Client:
         self.transport.session.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        except (ValueError, KeyError, TypeError) as error:
+            # A login page of something in between, say.
+            raise BackendUnreachable(f"what answers at {self!r} is no Marathon API") from error
 
     async def ping(self) -> None:
         """Return when a server answers."""
@@ -126,25 +131,11 @@ class Client:
 
     async def get_app(self, app_id: str) -> AppStatus:
         """Return an app with its tasks."""
-        found = await self._call(
-            lambda: self.transport.get_app(app_id.strip("/"), embed_tasks=True, embed_last_task_failure=True)
-        )
-        assert isinstance(found, AppStatus)
-        return found
+        return await self._call(lambda: self.transport.get_app(app_id))
 
     async def list_apps(self, containing: str | None = None, label: str | None = None) -> list[AppStatus]:
         """Return the apps with their tasks: all, those whose id contains a text, or those of a label."""
-        return list(
-            await self._call(
-                lambda: self.transport.list_apps(
-                    app_id=containing,
-                    label=label,
-                    embed_tasks=True,
-                    embed_deployments=True,
-                    embed_last_task_failure=True,
-                )
-            )
-        )
+        return await self._call(lambda: self.transport.list_apps(containing, label))
 
     async def list_tasks(self, app_id: str) -> list[Task]:
         """Return the tasks of an app."""
@@ -161,4 +152,4 @@ class Client:
 
     async def list_queue(self) -> list[QueueItem]:
         """Return the apps that wait, and why."""
-        return list(await self._call(self.transport.list_queue))
+        return await self._call(self.transport.list_queue)

@@ -28,7 +28,7 @@ _MARATHON_SEGMENT = re.compile(
     r"(?:(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])\.)*(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
 )
 MAX_ID = 190
-"""Longest app id that is taken: task ids, which extend it by up to 60, are file names of at most 255 bytes."""
+"""Longest app id that is taken: task ids, which extend it by up to 60, are file names (255 bytes)."""
 
 
 def segment(name: str) -> str:

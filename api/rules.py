@@ -124,7 +124,8 @@ def _constraints(app: App) -> Iterator[Violation]:
         if operator not in OPERATORS:
             yield Violation(
                 path,
-                "operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER, UNLIKE or IS",
+                "operator must be one of the following "
+                "UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER, UNLIKE or IS",
             )
         elif error := _constraint_value(operator, value):
             yield Violation(path, error)

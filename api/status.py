@@ -61,6 +61,8 @@ class TaskFailure(Wire):
     host: str = ""
     timestamp: Timestamp | None = None
     version: Timestamp | None = None
+    stderr: str | None = None
+    """The end of what the task wrote to stderr; our backend's own, absent from Marathon's answers."""
 
 
 class DeploymentRef(Wire):

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import requests
+import urllib3
 from marathon import MarathonClient
-from marathon.models import MarathonApp, MarathonDeployment, MarathonQueueItem, MarathonTask
+from marathon.models import MarathonDeployment, MarathonTask
 from requests.adapters import HTTPAdapter
 
 from .app import App
@@ -27,12 +28,10 @@ _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 # Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
 STREAM_SILENCE_SECONDS = 35.0
 
-_OURS = {
-    MarathonApp: AppStatus,
-    MarathonTask: Task,
-    MarathonDeployment: Deployment,
-    MarathonQueueItem: QueueItem,
-}
+_OURS = {MarathonTask: Task, MarathonDeployment: Deployment}
+# The last of them, and the queue's `explanation`, are our backend's own. They are asked for, since
+# the client 0.13.0 takes no field that it does not know; Marathon ignores values it does not know.
+_EMBEDDED = ["app.tasks", "app.deployments", "app.lastTaskFailure", "app.stderr"]
 
 
 class Transport(MarathonClient):
@@ -125,6 +124,22 @@ class Transport(MarathonClient):
         response = self._do_request("POST", "/v2/apps", data=json.dumps(app.to_wire()))
         return AppStatus.from_wire(response.json())
 
+    def get_app(self, app_id: str) -> AppStatus:
+        """Return an app with its tasks."""
+        response = self._do_request("GET", f"/v2/apps/{app_id.strip('/')}", params={"embed": _EMBEDDED})
+        return AppStatus.from_wire(response.json()["app"])
+
+    def list_apps(self, app_id: str | None = None, label: str | None = None) -> list[AppStatus]:
+        """Return the apps with their tasks, of an id that contains a text and with a label if given."""
+        params = {"id": app_id, "label": label, "embed": _EMBEDDED}
+        response = self._do_request("GET", "/v2/apps", params=params)
+        return [AppStatus.from_wire(app) for app in response.json()["apps"]]
+
+    def list_queue(self) -> list[QueueItem]:
+        """Return what waits, and why."""
+        response = self._do_request("GET", "/v2/queue", params={"embed": "explanation"})
+        return [QueueItem.from_wire(item) for item in response.json()["queue"]]
+
     def update_app(
         self,
         app_id: str,
@@ -195,7 +210,8 @@ def read_events(response: requests.Response) -> Iterator[dict[str, Any] | None]:
                     yield event if isinstance(event, dict) else None
                 elif not field:
                     yield None
-    except (OSError, ValueError, AttributeError, requests.exceptions.RequestException) as error:
+    except (OSError, ValueError, AttributeError, urllib3.exceptions.HTTPError) as error:
+        # The raw stream raises urllib3's own errors, which requests translates only for its iterators.
         # AttributeError: another thread closed the response while this one was reading it.
         raise BackendUnreachable(f"the event stream broke off: {_cause(error)}") from error
 

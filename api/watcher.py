@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-
-import requests
 
 from .client import Client
 from .errors import BackendError, HubfleetError, NotFound
 from .ids import canonical, is_within
 from .status import AppStatus, Event, IPAddress, Task
-from .transport import read_events
+from .stream import EventStream
 from .wire import parse_timestamp
 
 log = logging.getLogger("hubfleet.watcher")
@@ -58,7 +55,7 @@ class Watcher:
         self._count = 0
         self._sighted = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
-        self._listeners: dict[str, set[deque[Event]]] = {}
+        self._listeners: dict[str, list[deque[Event]]] = {}
         self._stale: set[str] = set()
         self._stale_wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -141,7 +138,7 @@ class Watcher:
     async def events(self, app_id: str) -> AsyncIterator[Event]:
         """Yield the events of one app from now on, until the iterator is closed."""
         heard: deque[Event] = deque(maxlen=_REMEMBERED_EVENTS)
-        self._listeners.setdefault(app_id, set()).add(heard)
+        self._listeners.setdefault(app_id, []).append(heard)
         try:
             while True:
                 changed = self._change(app_id)
@@ -149,9 +146,9 @@ class Watcher:
                     yield heard.popleft()
                 await changed.wait()
         finally:
-            listeners = self._listeners.get(app_id, set())
+            listeners = self._listeners.get(app_id, [])
             # identity, not equality: two deques with the same events are equal
-            self._listeners[app_id] = {other for other in listeners if other is not heard}
+            self._listeners[app_id] = [other for other in listeners if other is not heard]
             if not self._listeners[app_id]:
                 del self._listeners[app_id]
 
@@ -181,24 +178,35 @@ class Watcher:
                 self._sighted.clear()
                 pause = _RETRY_FIRST if was_sighted else min(pause * 2, _RETRY_MOST)
                 log.warning("cannot follow %r, trying again in %.1f s: %s", self.client, pause, error)
+            except Exception:  # a fault of ours must not make the watcher blind for ever
+                pause = _RETRY_MOST
+                log.exception("following %r failed, trying again in %.1f s", self.client, pause)
             finally:
                 self._sighted.clear()
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 (jitter, no secret)
 
     async def _follow_once(self) -> None:
         """Attach to the events, then read the whole state, then live from the events."""
-        async with _Stream(self.client) as stream:
-            readers = [
+        async with EventStream(self.client) as stream:
+            parts = [
+                asyncio.create_task(self._listen(stream)),
                 asyncio.create_task(self._relist_for_ever()),
                 asyncio.create_task(self._refresh_for_ever()),
             ]
             try:
-                async for event in stream:
-                    self._take(event)
+                # Whichever ends first, by the stream's end or by an error, ends the others.
+                done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+                for part in done:
+                    part.result()
             finally:
-                for reader in readers:
-                    reader.cancel()
-                await asyncio.gather(*readers, return_exceptions=True)
+                self._sighted.clear()
+                for part in parts:
+                    part.cancel()
+                await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _listen(self, stream: EventStream) -> None:
+        async for event in stream:
+            self._take(event)
 
     async def _relist_for_ever(self) -> None:
         while True:
@@ -220,11 +228,14 @@ class Watcher:
             if self._touched.get(app_id, -1) > begun:
                 # Events overtook the list; ask for this app alone, which cannot be older than they are.
                 self._mark_stale(app_id)
-            elif app_id in listed:
-                self._apps[app_id] = listed[app_id]
-            else:
-                self._apps.pop(app_id, None)
-        self._touched = {app_id: n for app_id, n in self._touched.items() if n > begun}
+                continue
+            # An answer about this app that is still under way may be older than the list.
+            self._touched[app_id] = self._count + 1
+            self._put(app_id, listed.get(app_id))
+        self._count += 1
+        self._touched = {
+            app_id: count for app_id, count in self._touched.items() if app_id in self._apps or count > begun
+        }
         if not self.sighted:
             log.info("following %r: %d apps", self.client, len(self._apps))
             self._sighted.set()
@@ -236,14 +247,31 @@ class Watcher:
             await self._stale_wakeup.wait()
             self._stale_wakeup.clear()
             stale, self._stale = self._stale, set()
-            for app_id in stale:
-                try:
-                    self._apps[app_id] = await self.client.get_app(app_id)
-                except NotFound:
-                    self._apps.pop(app_id, None)
-                except BackendError as error:
-                    log.warning("cannot read %s, the next list will: %s", app_id, error)
-                self._announce(app_id)
+            await asyncio.gather(*(self._refresh(app_id) for app_id in stale))
+
+    async def _refresh(self, app_id: str) -> None:
+        begun = self._count
+        try:
+            found: AppStatus | None = await self.client.get_app(app_id)
+        except NotFound:
+            found = None
+        except BackendError as error:
+            log.warning("cannot read %s, trying again: %s", app_id, error)
+            await asyncio.sleep(_RETRY_FIRST * 5)
+            self._mark_stale(app_id)
+            return
+        if self._touched.get(app_id, -1) > begun:
+            # Something newer overtook the answer, which may be the older one.
+            self._mark_stale(app_id)
+            return
+        self._put(app_id, found)
+        self._announce(app_id)
+
+    def _put(self, app_id: str, app: AppStatus | None) -> None:
+        if app is None:
+            self._apps.pop(app_id, None)
+        else:
+            self._apps[app_id] = app
 
     def _mark_stale(self, app_id: str) -> None:
         self._stale.add(app_id)
@@ -273,7 +301,8 @@ class Watcher:
             return True
         if event.event_type == "status_update_event" and app is not None:
             self._apps[app_id] = with_task_update(app, event)
-            return True
+            # Of an end the app's own answer says more: the failure, and what becomes of it.
+            return event["taskStatus"] not in ENDED_STATES
         # Health, instance and deployment events change what only the app's own answer says in full.
         return event.event_type in {"instance_changed_event", "deployment_step_success"}
 
@@ -299,69 +328,17 @@ def with_task_update(app: AppStatus, event: Event) -> AppStatus:
             changes["started_at"] = event.timestamp
         task = known.model_copy(update=changes) if known else Task.model_validate(changes)
         tasks = [*others, task]
-    return app.model_copy(update={"tasks": tasks, "tasks_running": sum(1 for task in tasks if task.running)})
-
-
-class _Stream:
-    """The event stream as an asynchronous iterator; a thread reads, the loop listens."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Event | BackendError | None] = asyncio.Queue()
-        self._response: requests.Response | None = None
-        self._closed = threading.Event()
-
-    async def __aenter__(self) -> _Stream:
-        opened: asyncio.Future[None] = self._loop.create_future()
-        threading.Thread(target=self._read, args=(opened,), name="marathon-events", daemon=True).start()
-        await opened
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._closed.set()
-        if self._response is not None:
-            self._response.close()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            item = await self._queue.get()
-            if isinstance(item, BackendError):
-                raise item
-            if item is None:
-                return
-            yield item
-
-    def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback, *arguments)
-        except RuntimeError:
-            self._closed.set()  # the loop is gone, and with it everybody who listened
-
-    def _read(self, opened: asyncio.Future[None]) -> None:
-        try:
-            response = self._response = self._client.transport.open_event_stream()
-        except BackendError as error:
-            self._tell(_fail, opened, error)
-            return
-        self._tell(_succeed, opened)
-        try:
-            with response:
-                for body in read_events(response):
-                    if self._closed.is_set():
-                        return
-                    if body is not None:
-                        self._tell(self._queue.put_nowait, Event.from_wire(body))
-            self._tell(self._queue.put_nowait, None)
-        except BackendError as error:
-            self._tell(self._queue.put_nowait, error)
-
-
-def _fail(future: asyncio.Future[None], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _succeed(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    health = [
+        all(result.alive for result in task.health_check_results)
+        for task in tasks
+        if task.health_check_results
+    ]
+    return app.model_copy(
+        update={
+            "tasks": tasks,
+            "tasks_staged": sum(1 for task in tasks if task.state == "TASK_STAGING"),
+            "tasks_running": sum(1 for task in tasks if task.running),
+            "tasks_healthy": health.count(True),
+            "tasks_unhealthy": health.count(False),
+        }
+    )

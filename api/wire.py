@@ -15,20 +15,22 @@ def format_timestamp(moment: datetime) -> str:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """Return the moment that an ISO-8601 text with offset means.
+    """Return the moment, in UTC, that an ISO-8601 text with offset means.
 
     Raises
     ------
     ValueError
-        The text is not ISO-8601, or names no offset.
+        The text is not ISO-8601, or names no offset, or a moment before the year 1 or after 9999.
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError(f"Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string.")
-    return moment
+        if moment.tzinfo is None:
+            raise ValueError("no offset")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"Invalid timestamp provided '{text}'. Expecting ISO-8601 datetime string."
+        ) from None
 
 
 def now() -> datetime:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from .access import HubIdentity
 from .lifetime import AlreadyRunning, StateLock, split_front
 from .service import PortTaken, Settings, listen, serve
 from .store import StoreError
@@ -69,7 +70,7 @@ class PortRange(click.ParamType):
 @click.option(
     "--cpus",
     type=click.FloatRange(min=0.001),
-    help="Cpus that tasks may reserve in all; more than the machine has lets them share. [default: the machine's]",
+    help="Cpus that tasks may reserve in all; beyond the machine's they share. [default: the machine's]",
 )
 @click.option(
     "--mem",
@@ -94,7 +95,13 @@ class PortRange(click.ParamType):
     help="Run as a managed service of JupyterHub: serve on, after the hub stops its services, "
     "until the hub itself is gone, so that it can stop its users' servers.",
 )
-@click.option("--log-level", default="INFO", show_default=True, help="Least level of what is logged.")
+@click.option(
+    "--log-level",
+    default="INFO",
+    show_default=True,
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+    help="Least level of what is logged.",
+)
 def backend(
     ip: str,
     port: int,
@@ -114,12 +121,13 @@ def backend(
     It ends on SIGTERM or Ctrl-C and leaves the tasks running; started again with the
     same --state-dir it finds them.
     """
-    logging.basicConfig(format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s", level=log_level.upper())
+    _log(log_level)
     hub_gone = split_front() if managed else None
     os.umask(0o077)
     try:
         state_dir = _prepare(state_dir)
-        StateLock(state_dir).acquire(take_over=managed)
+        lock = StateLock(state_dir)  # held for as long as it is referred to
+        lock.acquire(take_over=managed)
         settings = Settings(
             state_dir=state_dir,
             ip=ip,
@@ -133,6 +141,7 @@ def backend(
             ports=ports,
         )
         asyncio.run(serve(settings, _hub(), listen(settings), hub_gone))
+        lock.release()
     except (AlreadyRunning, PortTaken, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except (OSError, sqlite3.Error) as error:
@@ -141,16 +150,29 @@ def backend(
         ) from error
 
 
-def _hub() -> object:
+def _log(level: str) -> None:
+    logging.basicConfig(format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s", level=logging.WARNING)
+    logging.getLogger("hubfleet").setLevel(level.upper())
+
+
+def _hub() -> HubIdentity | None:
+    """Return how to ask the hub, when a hub started this."""
+    url, token = os.environ.pop("JUPYTERHUB_API_URL", None), os.environ.pop("JUPYTERHUB_API_TOKEN", None)
+    if not url or not token:
+        return None
     from .hub import HubTokens  # needs jupyterhub, which a backend without a hub need not have
 
-    return HubTokens.from_environment()
+    return HubTokens(url, token)
 
 
 def _prepare(state_dir: Path) -> Path:
-    """Return the absolute state directory, made if it is not there, closed to others."""
+    """Return the absolute state directory, made if it is not there, closed to others.
+
+    As root, tasks may run as other accounts, which must pass through to their sandboxes;
+    what is in the directory is closed to them by its own mode.
+    """
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    state_dir.chmod(0o700)
+    state_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
     return state_dir.resolve()
 
 

@@ -7,10 +7,11 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from hubfleet.api.app import App, PortDefinition
+from hubfleet.api.app import App, Fetch, PortDefinition
 from hubfleet.api.ids import canonical
 from hubfleet.api.rules import Violation, violations
 
+from .honoured import not_honoured, not_possible, on_host_network
 from .orchestrator.refusals import NotValid
 
 
@@ -74,8 +75,9 @@ def new_app(body: Any, app_id: str | None = None) -> App:
         app = App.from_request(body)
     except ValidationError as error:
         raise WrongShape(shape_errors(error)) from None
+    contradictions = _contradictions(app)
     app = _normal(app)
-    if broken := [*violations(app), *_not_honoured(app)]:
+    if broken := [*contradictions, *violations(app), *not_honoured(app), *not_possible(app)]:
         raise NotValid(broken)
     return app
 
@@ -94,9 +96,10 @@ def changed_app(app: App, changes: Any) -> App:
     if "version" in present:
         raise NotValid([Violation("/", "The 'version' field may only be combined with the 'id' field.")])
     body = app.to_wire()
+    # The one replaces the other; an empty list of arguments is none.
     if "cmd" in present:
         body.pop("args", None)
-    if "args" in present:
+    elif present.get("args"):
         body.pop("cmd", None)
     if "ports" in present:
         body.pop("portDefinitions", None)
@@ -104,77 +107,30 @@ def changed_app(app: App, changes: Any) -> App:
 
 
 def _normal(app: App) -> App:
-    """Return the canonical form: one absolute id, ports spelled in one way (``marathon-v2`` 2.1)."""
-    changes: dict[str, Any] = {"id": _resolve(app.id), "ports": None, "uris": None}
-    if app.port_definitions is None and _on_host_network(app):
+    """Return the canonical form: an absolute id, ports and fetches spelled in one way (``marathon-v2`` 2.1)."""
+    changes: dict[str, Any] = {"id": canonical(app.id), "ports": None, "uris": None}
+    if app.port_definitions is None and on_host_network(app):
         if app.ports is None:
             definitions = [PortDefinition(name="default")]
         else:
             definitions = [PortDefinition(port=port) for port in app.ports]
         changes["port_definitions"] = definitions
-    if not app.networks:
-        changes["networks"] = []
+    if app.uris:
+        changes["fetch"] = [*app.fetch, *(Fetch(uri=uri) for uri in app.uris)]
+    if app.container is not None and on_host_network(app) and not app.networks:
+        changes["container"] = app.container.model_copy(update={"port_mappings": None})
     return app.model_copy(update=changes)
 
 
-def _on_host_network(app: App) -> bool:
-    return all(network.mode == "host" for network in app.networks)
-
-
-def _resolve(app_id: str) -> str:
-    """Return an absolute id without "." and ".." parts."""
-    parts: list[str] = []
-    for part in canonical(app_id).split("/")[1:]:
-        if part == "..":
-            parts = parts[:-1]
-        elif part != ".":
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
-def _not_honoured(app: App) -> list[Violation]:
-    """Return what processes on one machine cannot give an app, and what could."""
-    elsewhere = "use a backend with the Docker Swarm driver, or Marathon"
+def _contradictions(app: App) -> list[Violation]:
+    """Return where a deprecated field and its successor say different things."""
     found = []
-    if app.container is not None:
-        if app.container.docker is not None:
-            found.append(
-                Violation(
-                    "/container/docker",
-                    f"the process driver runs commands of this machine and no images; {elsewhere}",
-                )
-            )
-        if app.container.volumes:
-            found.append(
-                Violation("/container/volumes", f"the process driver mounts no volumes yet; {elsewhere}")
-            )
-    if not _on_host_network(app):
-        found.append(
-            Violation("/networks", f"the process driver knows only the host's own network; {elsewhere}")
-        )
-    if app.fetch or app.uris:
-        found.append(Violation("/fetch", "the process driver fetches nothing yet; let the command do it"))
-    if app.constraints:
-        found.append(
-            Violation("/constraints", "one machine has nothing to choose between; leave the constraints out")
-        )
-    if app.secrets or any(not isinstance(value, str) for value in app.env.values()):
-        found.append(
-            Violation("/secrets", "Feature secrets is not enabled. Enable with --enable_features secrets)")
-        )
-    if app.check is not None or app.readiness_checks or app.dependencies:
-        found.append(
-            Violation(
-                "/", "'check', 'readinessChecks' and 'dependencies' are not supported yet; leave them out"
-            )
-        )
-    for index, check in enumerate(app.health_checks):
-        if check.protocol == "COMMAND":
-            found.append(
-                Violation(
-                    f"/healthChecks({index})", "COMMAND checks are not supported yet; use HTTP, HTTPS or TCP"
-                )
-            )
+    if app.ports is not None and app.port_definitions is not None:
+        numbers = [definition.port for definition in app.port_definitions]
+        if numbers != app.ports:
+            found.append(Violation("/ports", "cannot specify both ports and port definitions"))
+    if app.uris and app.fetch:
+        found.append(Violation("/uris", "may not be set in conjunction with fetch"))
     return found
 
 
@@ -198,6 +154,7 @@ _CODES = {
     "string_too_long": "error.maxLength",
     "string_pattern_mismatch": "error.pattern",
     "literal_error": "error.unknown.enum.literal",
+    "int_parsing_size": "error.max",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from jupyterhub.services.auth import HubAuth
@@ -27,12 +26,6 @@ class HubTokens:
 
     def __init__(self, api_url: str, api_token: str) -> None:
         self._auth = HubAuth(api_url=api_url, api_token=api_token, cache_max_age=REMEMBERED_SECONDS)
-
-    @classmethod
-    def from_environment(cls) -> HubTokens | None:
-        """Return what the hub told its managed service, or None outside of a hub."""
-        url, token = os.environ.get("JUPYTERHUB_API_URL"), os.environ.get("JUPYTERHUB_API_TOKEN")
-        return cls(url, token) if url and token else None
 
     async def __call__(self, token: str) -> dict[str, Any] | None:
         """Return the hub's model of a token's owner, or None if the hub does not know the token.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import select
 import signal
 import sys
 import time
@@ -75,6 +74,10 @@ class StateLock:
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
 
+    def release(self) -> None:
+        """Let another backend have it."""
+        self._file.close()
+
     def _try(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,8 +115,3 @@ def split_front() -> int:
     # front, which takes over.
     _, status = os.waitpid(backend, 0)
     sys.exit(os.waitstatus_to_exitcode(status) & 0xFF)
-
-
-def is_gone(pidfd: int) -> bool:
-    """Whether the process behind a descriptor has ended."""
-    return bool(select.select([pidfd], [], [], 0)[0])

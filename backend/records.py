@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Action, Deployment, HealthResult, Step, Task, TaskFailure
-from hubfleet.api.wire import now
+from hubfleet.api.wire import Timestamp, now
 
 
 class Condition(StrEnum):
@@ -71,8 +71,10 @@ class Instance(BaseModel):
 
     id: str
     app_id: str
-    version: datetime
-    config_version: datetime
+    version: Timestamp
+    config_version: Timestamp
+    checked: bool = False
+    """Whether the definition has health checks by which the task is judged."""
     since: datetime
     incarnation: int = 1
     condition: Condition = Condition.SCHEDULED
@@ -93,6 +95,7 @@ class Instance(BaseModel):
             app_id=app.id,
             version=app.version,
             config_version=config_version(app),
+            checked=bool(app.health_checks),
             since=now(),
         )
 
@@ -111,15 +114,15 @@ class Instance(BaseModel):
         """Whether all checks that have spoken say alive; None if none has."""
         return all(health.alive for health in self.health.values()) if self.health else None
 
-    def ready(self, app: App) -> bool:
-        """Whether a deployment may count this instance as done."""
+    @property
+    def ready(self) -> bool:
+        """Whether the task serves: a deployment may count this instance as done."""
         if self.condition is not Condition.RUNNING or self.goal is not Goal.RUNNING:
             return False
-        return not app.health_checks or self.healthy is True
+        return not self.checked or self.healthy is True
 
     def to_task(self) -> Task:
         """Return the task as the API shows it."""
-        active = self.condition in (Condition.PROVISIONED, Condition.RUNNING, Condition.KILLING)
         return Task.model_validate(
             {
                 "id": self.task_id,
@@ -127,7 +130,7 @@ class Instance(BaseModel):
                 "state": TASK_STATES[self.condition],
                 "host": self.host,
                 "slave_id": self.host,
-                "ports": self.ports if active else [],
+                "ports": self.ports if self.launched else [],
                 "ip_addresses": [{"ip_address": self.host}] if self.host else [],
                 "staged_at": self.staged_at,
                 "started_at": self.started_at,
@@ -219,5 +222,6 @@ class DeploymentRecord(BaseModel):
 
 def config_version(app: App) -> datetime:
     """Return when the app's configuration, not only its count, last changed."""
-    assert app.version_info is not None and app.version_info.last_config_change_at is not None
+    assert app.version_info is not None
+    assert app.version_info.last_config_change_at is not None
     return app.version_info.last_config_change_at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -31,7 +31,12 @@ class State:
             self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
         self._definitions: dict[tuple[str, datetime], App] = {}
         self._last_version = max(
-            (record.app.version for record in self.apps.values() if record.app.version), default=now()
+            (
+                *(record.app.version for record in self.apps.values() if record.app.version),
+                *(instance.version for instance in self.instances.values()),
+                *(deployment.version for deployment in self.deployments.values()),
+            ),
+            default=now(),
         )
 
     @contextmanager
@@ -53,11 +58,17 @@ class State:
 
     # -- apps ---------------------------------------------------------------------------
 
-    def put_app(self, record: AppRecord) -> None:
-        """Keep an app and its present version."""
+    def define_app(self, record: AppRecord) -> None:
+        """Keep an app of a new version; nothing is left of a former app of its id but what still runs."""
         with self._store.transaction():
+            if record.id not in self.apps:
+                self._store.delete_versions(record.id)
             self._store.save_version(record.app)
-            self._store.save_app(record)
+            self.put_app(record)
+
+    def put_app(self, record: AppRecord) -> None:
+        """Keep what happened to an app."""
+        self._store.save_app(record)
         self.apps[record.id] = record
 
     def drop_app(self, app_id: str) -> None:
@@ -87,25 +98,22 @@ class State:
         return self._store.load_version(app_id, version)
 
     def forget_versions(self, app_id: str) -> None:
-        """Forget all definitions of an app that is gone with its instances."""
+        """Forget the definitions of an app that is gone with its instances."""
         self._store.delete_versions(app_id)
         self._definitions = {key: app for key, app in self._definitions.items() if key[0] != app_id}
 
     def owned_by(self, app_id: str) -> list[AppRecord]:
         """Return the apps that have no reason to be without another one, and theirs in turn."""
-        found: list[AppRecord] = []
+        found: dict[str, AppRecord] = {}
         owners = [app_id]
         while owners:
             owner = owners.pop()
             for record in self.apps.values():
-                if (
-                    record.app.labels.get(labels.OWNER) == owner
-                    and record not in found
-                    and record.id != app_id
-                ):
-                    found.append(record)
+                owned = record.app.labels.get(labels.OWNER) == owner
+                if owned and record.id not in found and record.id != app_id:
+                    found[record.id] = record
                     owners.append(record.id)
-        return found
+        return list(found.values())
 
     # -- instances ----------------------------------------------------------------------
 
@@ -143,3 +151,17 @@ class State:
         """Forget a deployment."""
         self._store.delete_deployment(deployment.id)
         self.deployments.pop(deployment.id, None)
+
+    # -- strangers ----------------------------------------------------------------------
+
+    def strangers(self, running: Iterable[str]) -> set[str]:
+        """Return which of the engine's running tasks are not ours to end.
+
+        They ran already when the store was made: the one that knew their apps was moved
+        away, or lost. They are remembered as long as they run.
+        """
+        known = set(running) if self._store.is_new else self._store.load_strangers()
+        strangers = known.intersection(running)
+        if self._store.is_new or strangers != known:
+            self._store.save_strangers(strangers)
+        return strangers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,12 @@ CREATE TABLE IF NOT EXISTS apps (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOU
 CREATE TABLE IF NOT EXISTS versions (
     app_id TEXT NOT NULL, version TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (app_id, version)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS instances (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS instances (
+    id TEXT PRIMARY KEY, app_id TEXT NOT NULL, version TEXT NOT NULL, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS instances_by_version ON instances (app_id, version);
 CREATE TABLE IF NOT EXISTS deployments (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS strangers (task_id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
@@ -53,7 +57,6 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.is_new = not path.exists()
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -65,7 +68,7 @@ class Store:
                     f"{SCHEMA_VERSION}); install that version again, or use another --state-dir"
                 )
             self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self.is_new = found == 0
         except OSError as error:
             raise StoreError(f"cannot open the state in {path}: {error.strerror}") from error
         except sqlite3.Error as error:
@@ -109,17 +112,17 @@ class Store:
     # -- versions -----------------------------------------------------------------------
 
     def save_version(self, app: App) -> None:
-        """Keep a definition under its version."""
+        """Keep a definition under its version; of the former ones, the latest and those in use."""
         assert app.version is not None
         self._db.execute(
             "REPLACE INTO versions VALUES (?, ?, ?)",
             (app.id, format_timestamp(app.version), app.model_dump_json()),
         )
         self._db.execute(
-            "DELETE FROM versions WHERE app_id = ?1 AND version NOT IN ("
-            " SELECT version FROM versions WHERE app_id = ?1 ORDER BY version DESC LIMIT ?2)"
-            " AND version NOT IN (SELECT json_extract(body, '$.version') FROM instances"
-            " WHERE json_extract(body, '$.app_id') = ?1)",
+            "DELETE FROM versions WHERE app_id = ?1"
+            " AND version NOT IN (SELECT version FROM versions WHERE app_id = ?1"
+            " ORDER BY version DESC LIMIT ?2)"
+            " AND version NOT IN (SELECT version FROM instances WHERE app_id = ?1)",
             (app.id, KEPT_VERSIONS),
         )
 
@@ -138,8 +141,12 @@ class Store:
         return [parse_timestamp(row[0]) for row in rows]
 
     def delete_versions(self, app_id: str) -> None:
-        """Forget all definitions of an app."""
-        self._db.execute("DELETE FROM versions WHERE app_id = ?", (app_id,))
+        """Forget the definitions of an app by which no instance was started."""
+        self._db.execute(
+            "DELETE FROM versions WHERE app_id = ?1"
+            " AND version NOT IN (SELECT version FROM instances WHERE app_id = ?1)",
+            (app_id,),
+        )
 
     # -- instances and deployments ------------------------------------------------------
 
@@ -150,7 +157,10 @@ class Store:
 
     def save_instance(self, instance: Instance) -> None:
         """Write an instance."""
-        self._db.execute("REPLACE INTO instances VALUES (?, ?)", (instance.id, instance.model_dump_json()))
+        self._db.execute(
+            "REPLACE INTO instances VALUES (?, ?, ?, ?)",
+            (instance.id, instance.app_id, format_timestamp(instance.version), instance.model_dump_json()),
+        )
 
     def delete_instance(self, instance_id: str) -> None:
         """Remove an instance."""
@@ -171,3 +181,17 @@ class Store:
     def delete_deployment(self, deployment_id: str) -> None:
         """Remove a deployment."""
         self._db.execute("DELETE FROM deployments WHERE id = ?", (deployment_id,))
+
+    # -- strangers ----------------------------------------------------------------------
+
+    def load_strangers(self) -> set[str]:
+        """Return the ids of the tasks that ran when this store was made."""
+        return {row[0] for row in self._db.execute("SELECT task_id FROM strangers")}
+
+    def save_strangers(self, task_ids: Iterable[str]) -> None:
+        """Write which of them are still there; after the first time this store is not new any more."""
+        with self.transaction():
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.execute("DELETE FROM strangers")
+            self._db.executemany("INSERT INTO strangers VALUES (?)", ((task_id,) for task_id in task_ids))
+        self.is_new = False

@@ -85,7 +85,12 @@ class Server:
     @property
     def labels(self) -> dict[str, str]:
         """The labels that tie the app to this hub, user and server."""
-        return {labels.HUB: self.hub_id, labels.USER: self.user, labels.SERVER: self.server}
+        return self.marks(self.hub_id, self.user, self.server)
+
+    @staticmethod
+    def marks(hub_id: str, user: str, server: str) -> dict[str, str]:
+        """Return the labels by which a hub knows the app of a user's server again."""
+        return {labels.HUB: hub_id, labels.USER: user, labels.SERVER: server}
 
 
 def build_app(server: Server) -> App:

@@ -7,13 +7,20 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from hubfleet.api.app import App
-from hubfleet.api.errors import AccessDenied, BackendError, BackendUnreachable, Conflict, NotFound, RequestRefused
+from hubfleet.api.errors import (
+    AccessDenied,
+    BackendError,
+    BackendUnreachable,
+    Conflict,
+    NotFound,
+    RequestRefused,
+)
 from hubfleet.api.status import AppStatus, Event, Task
 from hubfleet.api.watcher import ENDED_STATES, StateUnknown
 from hubfleet.api.wire import parse_timestamp
@@ -24,6 +31,8 @@ from .link import Link
 from .progress import ProgressLog
 
 log = logging.getLogger("hubfleet.spawner.launch")
+
+Result = TypeVar("Result")
 
 FAILED_STATES = ENDED_STATES - {"TASK_KILLED"}  # a kill is somebody's wish, not the task's failure
 SUBMIT_PATIENCE_SECONDS = 10.0
@@ -71,10 +80,8 @@ class Launch:
         self.api_path = api_path
         self.most_failures = most_failures
         self.failures = 0
-        self.sending: asyncio.Task[None] | None = None
-        """The submission that may still be on its way when the launch is cancelled."""
-        self.may_exist = False
-        """Whether an app of ours may be at the backend, and has to be deleted if the launch fails."""
+        self._sending: asyncio.Task[None] | None = None
+        self._may_exist = False  # an app of ours may be at the backend
         self._since: datetime | None = None  # tasks older than this belong to a former definition
         self._outlook = "its app was not yet accepted"
 
@@ -98,16 +105,26 @@ class Launch:
                 status_code=504,
             ) from None
 
+    async def settled(self) -> bool:
+        """Return whether there may be an app of this launch, once no submission is on its way.
+
+        A cancelled call goes on in its thread, and may reach the backend after
+        a delete that was meant for it.
+        """
+        if self._sending is not None:
+            await asyncio.wait({self._sending})
+            if not self._sending.cancelled() and self._sending.exception() is not None:
+                log.debug("the submission of %s ended with %r", self.app.id, self._sending.exception())
+        return self._may_exist
+
     # -- submission -------------------------------------------------------------------
 
     async def _submit(self) -> None:
         give_up = asyncio.get_running_loop().time() + SUBMIT_PATIENCE_SECONDS
         while True:
-            # A cancelled call goes on in its thread. Whoever cleans up waits for this task,
-            # so that the delete is not overtaken by what it should delete.
-            self.sending = asyncio.create_task(self._send())
+            self._sending = asyncio.create_task(self._send())
             try:
-                await asyncio.shield(self.sending)
+                await asyncio.shield(self._sending)  # see `settled`
                 return
             except BackendUnreachable as error:
                 if asyncio.get_running_loop().time() > give_up:
@@ -134,17 +151,17 @@ class Launch:
     async def _send(self) -> None:
         """Create the app, or put it in the place of our own leftover."""
         client, app = self.link.client, self.app
-        self.may_exist = True
+        self._may_exist = True
         try:
             self._since = (await client.create_app(app)).version
             return
         except Conflict:
             present = await self._look_up()
         except RequestRefused:
-            self.may_exist = False
+            self._may_exist = False
             raise
         if present is not None and not self.is_ours(present):
-            self.may_exist = False
+            self._may_exist = False
             raise StartRefused(
                 f"The backend already has an app {app.id}, and its labels do not say that it is this "
                 "server of this hub. It is left alone; an administrator has to remove it, or to give "
@@ -211,7 +228,7 @@ class Launch:
             log.debug("cannot ask for %s: %s", self.app.id, error)
             return
         if not known:
-            self.may_exist = False
+            self._may_exist = False
             raise StartRefused(
                 f"The server's app {self.app.id} was removed from the backend while it started. "
                 "Start it again.",
@@ -321,7 +338,10 @@ def newest_running(status: AppStatus, since: datetime | None = None) -> Task | N
     running = [
         task
         for task in status.tasks
-        if task.running and task.host and task.ports and (not since or not task.version or task.version >= since)
+        if task.running
+        and task.host
+        and task.ports
+        and (not since or not task.version or task.version >= since)
     ]
     return max(running, key=lambda task: task.started_at or datetime.min.replace(tzinfo=UTC), default=None)
 
@@ -334,7 +354,7 @@ def url_of(scheme: str, host: str, port: int) -> str:
     return url
 
 
-async def first_of[Result](*steps: Coroutine[Any, Any, Result]) -> Result:
+async def first_of(*steps: Coroutine[Any, Any, Result]) -> Result:
     """Run all, return or raise what the first to end does, and end the others."""
     tasks = [asyncio.create_task(step) for step in steps]
     try:

@@ -56,22 +56,19 @@ class Link:
         self.reaper = Reaper(self.client)
         # Of its own, since the shared client of the process admits 10 requests at once.
         self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=_PROBES_AT_ONCE)
-        self._opened_at = time.monotonic()
-        self._seen_once = False
         self._queue: dict[str, QueueItem] = {}
         self._queue_read_at = float("-inf")
         self._queue_lock = asyncio.Lock()
         self._closed = False
         self.watcher.start()
+        # One wait with one end for all spawners, however many a restarted hub asks about.
+        self._first_sight = asyncio.create_task(self.watcher.wait_sighted(FIRST_SIGHT_SECONDS))
 
     async def sees(self) -> bool:
-        """Whether the watcher's memory is the truth; soon after a hub's start, wait a little for it."""
-        if not self._seen_once and not self.watcher.sighted:
-            await self.watcher.wait_sighted(
-                max(0.0, self._opened_at + FIRST_SIGHT_SECONDS - time.monotonic())
-            )
-        self._seen_once = self._seen_once or self.watcher.sighted
-        return self.watcher.sighted
+        """Whether the watcher's memory is the truth; of a new link, wait a little until it is."""
+        if not self._first_sight.done():
+            await asyncio.wait({self._first_sight})
+        return bool(self.watcher.sighted)
 
     async def queue_item(self, app_id: str) -> QueueItem | None:
         """Return why an app waits, if it does; all who ask within a moment share one request.
@@ -91,6 +88,8 @@ class Link:
     async def close(self) -> None:
         """Let go of everything."""
         self._closed = True
+        self._first_sight.cancel()
+        await asyncio.gather(self._first_sight, return_exceptions=True)
         await self.reaper.close()
         await self.watcher.close()
         self.http.close()

@@ -96,17 +96,17 @@ def _amount(name: str, asked: Any, allowed: Range, refusals: list[str], whole: b
     if _absent(asked):
         return allowed.default
     unit = f" {allowed.unit}" if allowed.unit else ""
-    bounds = f"allowed is {allowed.least:g} to {allowed.most:g}{unit}"
+    bounds = f"allowed is {_plain(allowed.least)} to {_plain(allowed.most)}{unit}"
     if allowed.most < allowed.least:
         bounds = "none is offered here"
     elif allowed.most == allowed.least:
-        bounds = f"allowed is {allowed.most:g}{unit} only"
+        bounds = f"allowed is {_plain(allowed.most)}{unit} only"
     number = _number(asked)
     if number is None or (whole and not number.is_integer()):
         kind = "a whole number" if whole else "a number"
         refusals.append(f"The option {name!r} is {kind}, got {asked!r}; {bounds}.")
     elif not allowed.least <= number <= allowed.most:
-        refusals.append(f"The option {name!r} asks for {number:g}{unit}; {bounds}.")
+        refusals.append(f"The option {name!r} asks for {_plain(number)}{unit}; {bounds}.")
     else:
         return number
     return allowed.default
@@ -120,6 +120,10 @@ def _number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _plain(number: float) -> str:
+    return f"{number:.12g}"
 
 
 def _flag(name: str, asked: Any, refusals: list[str]) -> bool:

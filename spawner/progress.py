@@ -29,6 +29,7 @@ class ProgressLog:
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
+        self._percent = 0
         self._grown = asyncio.Event()
         self.closed = False
 
@@ -45,11 +46,10 @@ class ProgressLog:
 
         A sentence that repeats the last one is not appended.
         """
-        last = self._messages[-1] if self._messages else {"progress": 0, "message": None}
-        if message == last["message"]:
+        if self._messages and message == self._messages[-1]["message"]:
             return
-        percent = min(99, max(progress, last["progress"]))
-        self._messages.append({"progress": percent, "message": message})
+        self._percent = min(99, max(progress, self._percent))
+        self._messages.append({"progress": self._percent, "message": message})
         self._wake()
 
     def close(self) -> None:
@@ -82,7 +82,8 @@ def waiting_sentence(item: QueueItem) -> str:
     of offers is put in words.
     """
     if item.explanation:
-        return f"Waiting: {item.explanation}"
+        said = item.explanation
+        return said[0].upper() + said[1:] if said.lower().startswith("wait") else f"Waiting: {said}"
     if item.delay.time_left_seconds > 0 and not item.delay.overdue:
         return f"Waiting {item.delay.time_left_seconds} s before the next attempt, since the last one failed"
     summary = item.processed_offers_summary

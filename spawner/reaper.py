@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,9 @@ class Reaper:
         """Whether an app is still to be deleted."""
         return app_id in self._doomed
 
-    def condemn(self, app_id: str, after: asyncio.Task[Any] | None = None) -> asyncio.Task[str | None]:
+    def condemn(
+        self, app_id: str, after: Coroutine[Any, Any, bool] | None = None
+    ) -> asyncio.Task[str | None]:
         """Delete an app; go on until the backend has accepted it.
 
         Parameters
@@ -48,8 +51,9 @@ class Reaper:
         app_id
             Which app.
         after
-            A submission of this app that is still on its way; the delete waits for it,
-            or it would be overtaken and delete nothing.
+            Ends when a submission of this app that is still on its way has come to its end,
+            and returns whether there may be something to delete. Without it the delete would
+            overtake the submission and delete nothing.
 
         Returns
         -------
@@ -87,13 +91,17 @@ class Reaper:
             del self._doomed[app_id]
 
     async def _delete(
-        self, app_id: str, spared: asyncio.Event, after: asyncio.Task[Any] | None, former: _Doomed | None
+        self,
+        app_id: str,
+        spared: asyncio.Event,
+        after: Coroutine[Any, Any, bool] | None,
+        former: _Doomed | None,
     ) -> str | None:
         if former is not None:
             former.spared.set()
             await asyncio.wait({former.task})
-        if after is not None:
-            await asyncio.wait({after})
+        if after is not None and not await after:
+            return None
         pause = _RETRY_FIRST
         while not spared.is_set():
             try:

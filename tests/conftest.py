@@ -46,7 +46,9 @@ class RunningBackend:
     async def start(self) -> None:
         arguments = [f"--{name}={value}" for name, value in self.options.items()]
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("JUPYTERHUB", "HUBFLEET"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("JUPYTERHUB", "HUBFLEET"))
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

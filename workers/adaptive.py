@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dask.config
@@ -59,12 +60,12 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(name: str, value: Any, least: float) -> float:
     wanted = f"{name} must be a time such as '1s' or a number of seconds, at least {least:g}"
+    if isinstance(value, bool) or not isinstance(value, str | int | float | timedelta):
+        raise TypeError(f"{wanted}; got {value!r}")
     try:
-        if isinstance(value, bool):
-            raise TypeError
         seconds = float(parse_timedelta(value, "seconds"))
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise TypeError(f"{wanted}; got {value!r}") from None
+    except (ValueError, KeyError):
+        raise ValueError(f"{wanted}; got {value!r}") from None
     if not least <= seconds < math.inf:
         raise ValueError(f"{wanted}; got {value!r}")
     return seconds
@@ -94,22 +95,23 @@ class WorkersAdaptive(Adaptive):
                 return
             if _now() < self._hold_until:
                 n = int(min(n, self._allowed))
-            wanted, refusal = n, None
-            while n > len(self.plan):
+            granted, refused, refusal = len(self.plan), n + 1, None
+            # If `n` is refused, the largest number that is not: nothing tells how far it is away.
+            asked = n
+            while granted < asked < refused:
                 try:
-                    await self.cluster.marathon_workers.scale_up(n)
+                    await self.cluster.marathon_workers.scale_up(asked)
                 except (BackendUnreachable, NotFound) as error:
                     self._note_away(error)
                     return
                 except RequestRefused as error:
-                    refusal = error
-                    have = len(self.plan)
-                    n = have + (n - have) // 2
+                    refused, refusal = asked, error
                 else:
-                    break
+                    granted = asked
+                asked = (granted + refused) // 2
             self._note_back()
             if refusal is not None:
-                self._note_refusal(wanted, n, refusal)
+                self._note_refusal(n, granted, refusal)
             elif _now() >= self._hold_until:
                 self._allowed, self._hold = math.inf, _HOLD_FIRST
                 self.cluster.trouble.over("refused")

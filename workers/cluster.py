@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import uuid
 from collections.abc import Generator
 from importlib.util import find_spec
 from typing import Any, Self
@@ -49,6 +50,9 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         Credential at the backend; by default ``JUPYTERHUB_API_TOKEN``, and '' for none.
     group
         Group for the workers' app; by default ``HUBFLEET_DASK_GROUP``.
+    owner
+        App id of the server with which the workers end; by default ``MARATHON_APP_ID``, the
+        server in which this runs, and '' for none.
     host
         Address under which workers reach this process; by default what the backend says
         (``HOST``), or 127.0.0.1 outside of a task.
@@ -84,6 +88,10 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
     >>> client = cluster.get_client()                  # doctest: +SKIP
     """
 
+    status: Status
+    quiet: bool
+    _adaptive: WorkersAdaptive | None
+
     def __init__(
         self,
         name: str | None = None,
@@ -92,6 +100,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         url: str | None = None,
         token: str | None = None,
         group: str | None = None,
+        owner: str | None = None,
         host: str | None = None,
         security: Security | bool | None = None,
         dashboard_address: str = "127.0.0.1:0",
@@ -101,29 +110,30 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         silence_logs: int | str | bool = logging.WARNING,
         **options: Any,
     ) -> None:
-        self.status = Status.created
+        # All that can be wrong with the arguments is found before there is anything to close.
         self._first_workers = whole_number("n_workers", n_workers, 0, MOST_WORKERS)
         self.host = place.own_host(host)
         self.dashboard_address = text("dashboard_address", dashboard_address)
         self.security = checked_security(security)
+        self.marathon_workers = MarathonWorkers(
+            "(not started yet)",
+            place.backend_client(url, token),
+            group=place.dask_group(group),
+            name=uuid.uuid4().hex[:8] if name is None else name,
+            security=self.security,
+            owner=place.owner_app(owner),
+            drain_seconds=drain_seconds,
+            **options,
+        )
         self.scheduler: Scheduler | None = None
         self.trouble = Trouble(self._warn)
         self.scaling = asyncio.Lock()
+        self._life = asyncio.Lock()
         self._wish: int | None = None
         self._follower: asyncio.Task[None] | None = None
         self._quieten = contextlib.ExitStack()
         self._silence_logs = silence_logs
-        super().__init__(asynchronous=asynchronous, loop=loop, name=name and text("name", name))
-        self.marathon_workers = MarathonWorkers(
-            "tls://to.be.known:0",
-            place.backend_client(url, token),
-            group=place.dask_group(group),
-            name=self.name,
-            security=self.security,
-            owner=place.owner_app(),
-            drain_seconds=drain_seconds,
-            **options,
-        )
+        super().__init__(asynchronous=asynchronous, loop=loop, name=self.marathon_workers.name)
         if not self.called_from_running_loop:
             self._loop_runner.start()
             try:
@@ -135,45 +145,47 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
     # -- life -------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self.status = Status.starting
-        try:
-            if self._silence_logs:
-                self._quieten.enter_context(silence_logging_cmgr(self._silence_logs))
-            self.scheduler = await Scheduler(
-                host=self.host,
-                port=0,
-                protocol="tls://" if encrypts(self.security) else "tcp://",
-                security=self.security,
-                dashboard=find_spec("bokeh") is not None,
-                dashboard_address=self.dashboard_address,
-            )
-            address = self.scheduler.address
-            arguments = self.security.get_connection_args("client")
-            self.scheduler_comm = rpc(address, connection_args=arguments)
-            self.marathon_workers.scheduler_address = address
-            await self.marathon_workers.start(self._first_workers)
-            await super()._start()
-            self._follower = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
-        except BaseException:
-            self.status = Status.failed
-            await self._close()
-            raise
+        async with self._life:
+            if self.status != Status.created:
+                return
+            self.status = Status.starting
+            try:
+                await self._set_up()
+            except BaseException:
+                await self._tear_down()
+                raise
+
+    async def _set_up(self) -> None:
+        if self._silence_logs:
+            self._quieten.enter_context(silence_logging_cmgr(self._silence_logs))
+        self.scheduler = await Scheduler(
+            host=self.host,
+            port=0,
+            protocol="tls://" if encrypts(self.security) else "tcp://",
+            security=self.security,
+            dashboard=find_spec("bokeh") is not None,
+            dashboard_address=self.dashboard_address,
+        )
+        address = self.scheduler.address
+        self.scheduler_comm = rpc(address, connection_args=self.security.get_connection_args("client"))
+        self.marathon_workers.scheduler_address = address
+        await self.marathon_workers.start(self._first_workers)
+        await super()._start()
+        self._follower = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
 
     def __await__(self) -> Generator[Any, Any, Self]:
         async def started() -> Self:
-            if self.status == Status.created:
-                await self._start()
-            while self.status == Status.starting:
-                await asyncio.sleep(0.01)
+            await self._start()
             return self
 
         return started().__await__()
 
     async def _close(self) -> None:
-        while self.status == Status.closing:
-            await asyncio.sleep(0.05)
-        if self.status == Status.closed:
-            return
+        async with self._life:
+            if self.status != Status.closed:
+                await self._tear_down()
+
+    async def _tear_down(self) -> None:
         self.status = Status.closing
         if self._adaptive is not None:
             self._adaptive.stop(reason="cluster-closes")
@@ -245,6 +257,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             The backend does not allow it.
         """
         n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        self._must_run()
         if self._adaptive is not None:
             self._adaptive.stop(reason="scale")
         return self.sync(self._scale, n)
@@ -317,11 +330,24 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
                 **unknown,
             }
         )
+        self._must_run()
         if self._adaptive is not None:
             self._adaptive.stop(reason="adapt-again")
         self._wish = None
         self._adaptive = WorkersAdaptive(self, **options)
         return self._adaptive
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        # wait_for_workers replaces the whole memory of workers; the news that one of them has left
+        # may come after that, and distributed (2026.8) would fall over it and hear no more.
+        if op != "remove" or msg in self.scheduler_info["workers"]:
+            super()._update_worker_status(op, msg)
+
+    def _must_run(self) -> None:
+        if self.status == Status.created:
+            raise RuntimeError(f"the cluster {self.name} has not started: await it first")
+        if self.status != Status.running:
+            raise RuntimeError(f"the cluster {self.name} is {self.status.name}: make a new one")
 
     # -- following --------------------------------------------------------------------
 
@@ -359,6 +385,10 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             return
         except OSError as error:
             self.trouble.say("scheduler", f"the scheduler cannot be reached: {error}")
+            return
+        except Exception:
+            # The loop must outlive an answer that nobody has thought of.
+            log.exception("Dask cluster %s: looking after the workers failed", self.name)
             return
         self.trouble.over("away")
         if count.failure is not None:

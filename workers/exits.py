@@ -39,5 +39,7 @@ def _remove_left() -> None:
         except NotFound:
             pass
         except BackendError as error:
-            log.warning("the Dask workers %s could not be removed: %s", app_id, error)
+            # No warning: whether they were ever made is not known either, and without a scheduler
+            # workers end by themselves.
+            log.info("the Dask workers %s could not be removed: %s", app_id, error)
         forget(app_id)

@@ -46,9 +46,9 @@ def dask_group(group: str | None) -> str:
     return _given("group", group, DASK_GROUP, "the group for the workers' app, such as '/jupyter/alice/dask'")
 
 
-def owner_app() -> str | None:
-    """Return the app id of the server in which this process runs, if it runs in one."""
-    return os.environ.get(APP_ID) or None
+def owner_app(owner: str | None) -> str | None:
+    """Return the app id of the server for which the cluster works, if it works for one."""
+    return (os.environ.get(APP_ID) if owner is None else owner) or None
 
 
 def own_host(host: str | None) -> str:
@@ -80,6 +80,7 @@ def _given(argument: str, value: str | None, variable: str, what: str) -> str:
     found = os.environ.get(variable, "") if value is None else text(argument, value)
     if not found:
         raise ValueError(
-            f"{what}, is missing: pass {argument}=..., or set {variable} as a server does that hubfleet started"
+            f"{what}, is missing: pass {argument}=..., or set {variable}, which a server has that "
+            "hubfleet started"
         )
     return found

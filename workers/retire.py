@@ -65,31 +65,34 @@ async def drain(
         The workers that are empty. All others take tasks again.
     """
     wanted = [name for name in names if name in known]
-    if not wanted:
-        return []
-    addresses = {name: known[name] for name in wanted}
+    addresses = {known[name] for name in wanted}
+    # If all leave, the one that holds most comes last, when it has what the others had: together
+    # none would be a recipient for any other, and all would stay.
+    parts = [wanted[:-1], wanted[-1:]] if set(wanted) >= set(known) else [wanted]
+    empty: dict[str, str] = {}
     try:
-        # If all leave, the one that holds most is asked last, when it holds what the others had:
-        # asked together, each would be left with its results for want of a recipient.
-        everybody = set(wanted) >= set(known)
-        retired: dict[str, str] = {}
-        for part in (wanted[:-1], wanted[-1:]) if everybody else (wanted,):
-            retired |= await _retire(scheduler, part, seconds)
-        busy = await _until_idle(scheduler, retired.values(), seconds)
-        # What has ended meanwhile left its result behind; a second call moves it.
-        empty = await _retire(scheduler, retired, seconds)
-        if force:
-            for address in busy & set(empty.values()):
-                await scheduler.unregister(
-                    address=address, expected=True, close=False, stimulus_id="hubfleet-scale-down"
-                )
-        else:
-            empty = {name: address for name, address in empty.items() if address not in busy}
+        for part in parts:
+            empty |= await _empty(scheduler, part, seconds, force)
     except BaseException:
-        await asyncio.shield(resume(scheduler, addresses.values()))
+        await asyncio.shield(resume(scheduler, addresses))
         raise
-    await resume(scheduler, set(addresses.values()) - set(empty.values()))
+    await resume(scheduler, addresses - set(empty.values()))
     return [name for name in wanted if name in empty]
+
+
+async def _empty(scheduler: Any, names: Sequence[str], seconds: float, force: bool) -> dict[str, str]:
+    """Empty workers and return those that are: name to address."""
+    retired = await _retire(scheduler, names, seconds)
+    busy = await _until_idle(scheduler, retired.values(), seconds)
+    # What has ended meanwhile left its result behind; a second call moves it.
+    empty = await _retire(scheduler, retired, seconds)
+    if not force:
+        return {name: address for name, address in empty.items() if address not in busy}
+    for address in busy & set(empty.values()):
+        await scheduler.unregister(
+            address=address, expected=True, close=False, stimulus_id="hubfleet-scale-down"
+        )
+    return empty
 
 
 async def resume(scheduler: Any, addresses: Iterable[str]) -> None:

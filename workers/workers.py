@@ -138,19 +138,21 @@ class MarathonWorkers:
         n = whole_number("the number of workers", n, 0, MOST_WORKERS)
         async with self._lock:
             # Before the answer: if it gets lost, the app may exist all the same.
-            self._ours = True
             exits.remove_at_exit(self.app_id, self.marathon.transport)
             try:
-                self._learn(counted(await self.marathon.create_app(self._definition(n)), ()))
-            except RequestRefused as refusal:
-                self._disown()
-                if isinstance(refusal, Conflict):
-                    raise Conflict(
-                        f"there is a Dask cluster named {self.name!r} already ({self.app_id}): close that "
-                        "one, or give this one another name",
-                        refusal.status,
-                    ) from refusal
+                created = await self.marathon.create_app(self._definition(n))
+            except Conflict as refusal:
+                exits.forget(self.app_id)
+                raise Conflict(
+                    f"there is a Dask cluster named {self.name!r} already ({self.app_id}): close that "
+                    "one, or give this one another name",
+                    refusal.status,
+                ) from refusal
+            except RequestRefused:
+                exits.forget(self.app_id)
                 raise
+            self._ours = True
+            self._learn(counted(created, ()))
 
     async def close(self, timeout: float = 20.0) -> None:
         """Remove the app and wait until its workers have ended, each at most `timeout` seconds."""

@@ -11,10 +11,7 @@ from ..records import Backoff
 
 def after_end(backoff: Backoff | None, app: App, at: datetime) -> Backoff:
     """Return the back-off after a task ended by itself at a moment."""
-    if backoff is None:
-        delay = app.backoff_seconds
-    else:
-        delay = backoff.delay * app.backoff_factor
+    delay = app.backoff_seconds if backoff is None else backoff.delay * app.backoff_factor
     return Backoff(delay=min(delay, app.max_launch_delay_seconds), reference=at)
 
 

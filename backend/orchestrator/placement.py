@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hubfleet.api.app import App
-from hubfleet.api.rules import port_count
+from hubfleet.api.rules import Violation, port_count
 
 from ..drivers import Offer
 
@@ -19,7 +19,7 @@ class Place:
     cpus: float = 0.0
     mem: float = 0.0
     disk: float = 0.0
-    gpus: int = 0
+    gpus: float = 0.0
 
     def reserve(self, app: App) -> None:
         """Count one more instance of an app as placed here."""
@@ -39,42 +39,45 @@ class Reason:
     """Whether the place could fit once others have left it."""
 
 
-# Sums of floats: a machine of 2 cpus takes twenty tasks of 0.1.
-_CLOSE_ENOUGH = 1e-9
+@dataclass(frozen=True)
+class Resource:
+    """What a place has a certain amount of: an attribute of `App`, `Place` and `Offer` alike."""
 
-Filter = Callable[[App, Place], Reason | None]
-
-
-def _lacking(code: str, what: str, unit: str, wanted: float, used: float, whole: float) -> Reason | None:
-    if used + wanted <= whole + _CLOSE_ENOUGH:
-        return None
-    free = max(0.0, whole - used)
-    possible = wanted <= whole + _CLOSE_ENOUGH
-    if possible:
-        sentence = f"waiting for {wanted:g}{unit} {what}; {free:g} of {whole:g} free"
-    else:
-        sentence = f"{wanted:g}{unit} {what} asked, but the largest place has {whole:g} in all"
-    return Reason(code, sentence, possible)
-
-
-def _cpus(app: App, place: Place) -> Reason | None:
-    return _lacking("InsufficientCpus", "cpus", "", app.cpus, place.cpus, place.offer.cpus)
-
-
-def _mem(app: App, place: Place) -> Reason | None:
-    return _lacking("InsufficientMemory", "memory", " MiB", app.mem, place.mem, place.offer.mem)
-
-
-def _disk(app: App, place: Place) -> Reason | None:
-    return _lacking("InsufficientDisk", "disk", " MiB", app.disk, place.disk, place.offer.disk)
-
-
-def _gpus(app: App, place: Place) -> Reason | None:
-    return _lacking("InsufficientGpus", "GPUs", "", app.gpus, place.gpus, place.offer.gpus)
+    name: str
+    code: str
+    words: str
 
 
 # In the order of Marathon's own funnel (``marathon-v2`` 1.2).
-FILTERS: Sequence[Filter] = (_cpus, _mem, _disk, _gpus)
+RESOURCES: Sequence[Resource] = (
+    Resource("cpus", "InsufficientCpus", " cpus"),
+    Resource("mem", "InsufficientMemory", " MiB of memory"),
+    Resource("disk", "InsufficientDisk", " MiB of disk"),
+    Resource("gpus", "InsufficientGpus", " GPUs"),
+)
+
+# Sums of floats: a machine of 2 cpus takes twenty tasks of 0.1.
+_CLOSE_ENOUGH = 1e-9
+
+
+def lacking(resource: Resource, app: App, place: Place) -> Reason | None:
+    """Return why a place has too little of a resource for one instance of an app, or None if it has enough."""
+    wanted: float = getattr(app, resource.name)
+    used: float = getattr(place, resource.name)
+    whole: float = getattr(place.offer, resource.name)
+    if used + wanted <= whole + _CLOSE_ENOUGH:
+        return None
+    if wanted <= whole + _CLOSE_ENOUGH:
+        free = max(0.0, whole - used)
+        sentence = f"waiting for {_amount(wanted)}{resource.words}; {_amount(free)} of {_amount(whole)} free"
+        return Reason(resource.code, sentence, True)
+    sentence = f"{_amount(wanted)}{resource.words} asked, but there are {_amount(whole)} in all"
+    return Reason(resource.code, sentence, False)
+
+
+def _amount(value: float) -> str:
+    """Return a number as people write it: at most three digits of fraction, no exponent below 10^15."""
+    return f"{value:.3f}".rstrip("0").rstrip(".") if value < 1e15 else f"{value:g}"
 
 
 def no_ports(app: App, found: int) -> Reason:
@@ -91,7 +94,7 @@ def choose(app: App, places: Iterable[Place]) -> Place | list[Reason]:
     """
     fitting, reasons = [], []
     for place in places:
-        reason = next((found for fits in FILTERS if (found := fits(app, place))), None)
+        reason = next((found for each in RESOURCES if (found := lacking(each, app, place))), None)
         if reason is None:
             fitting.append(place)
         else:
@@ -99,3 +102,16 @@ def choose(app: App, places: Iterable[Place]) -> Place | list[Reason]:
     if fitting:
         return max(fitting, key=lambda place: place.offer.cpus - place.cpus)
     return reasons
+
+
+def impossible(app: App, offers: Sequence[Offer]) -> list[Violation]:
+    """Return why one instance of an app would fit nowhere, even if nothing else ran; empty if it would."""
+    empty = [Place(offer) for offer in offers]
+    if not empty or isinstance(choose(app, empty), Place):
+        return []
+    found = []
+    for resource in RESOURCES:
+        largest = max(empty, key=lambda place: float(getattr(place.offer, resource.name)))
+        if reason := lacking(resource, app, largest):
+            found.append(Violation(f"/{resource.name}", reason.sentence))
+    return found or [Violation("/", "no place has all that is asked, though each of it is somewhere")]

@@ -37,50 +37,64 @@ def decide(app: App | None, instances: Sequence[Instance]) -> Decision:
         All instances of the app, whatever becomes of them.
     """
     wanted = [instance for instance in instances if instance.goal is Goal.RUNNING]
-    if app is None:
+    if app is None or app.instances == 0:
         return Decision(kill=wanted)
-    current = [instance for instance in wanted if instance.config_version == config_version(app)]
-    outdated = [instance for instance in wanted if instance.config_version != config_version(app)]
-    if not outdated or app.instances == 0:
-        surplus = len(wanted) - app.instances
-        kill = _victims(app, outdated, len(outdated)) if app.instances == 0 else []
-        if surplus - len(kill) > 0:
-            kill = [*kill, *_victims(app, current, surplus - len(kill))]
-        return Decision(start=max(0, -surplus), kill=kill)
-    return _replace(app, instances, current, outdated)
+    version = config_version(app)
+    current = [instance for instance in wanted if instance.config_version == version]
+    outdated = [instance for instance in wanted if instance.config_version != version]
+    if outdated:
+        return _replace(app, instances, current, outdated)
+    return Decision(
+        start=max(0, app.instances - len(current)),
+        kill=_victims(app, current, len(current) - app.instances),
+    )
+
+
+def bounds(app: App) -> tuple[int, int]:
+    """Return how many instances must serve, and how many there may be, while an app is replaced."""
+    floor = math.ceil(_exact(app.instances * app.upgrade_strategy.minimum_health_capacity))
+    ceiling = math.floor(_exact(app.instances * (1 + app.upgrade_strategy.maximum_over_capacity)))
+    return floor, ceiling
+
+
+def _exact(product: float) -> float:
+    """Take off what floats add: ten instances at 1.1 are eleven, and 0.07 of a hundred are seven."""
+    return round(product, 9)
 
 
 def _replace(
     app: App, instances: Sequence[Instance], current: list[Instance], outdated: list[Instance]
 ) -> Decision:
     """Return the next step of a rolling restart, within the bounds of the upgrade strategy."""
-    wanted = app.instances
-    floor = math.ceil(wanted * app.upgrade_strategy.minimum_health_capacity)
-    ceiling = math.floor(wanted * (1 + app.upgrade_strategy.maximum_over_capacity))
-    useless = [instance for instance in outdated if instance.condition is Condition.SCHEDULED]
-    serving = [instance for instance in outdated if instance.ready(app)]
-    broken = [instance for instance in outdated if instance not in useless and instance not in serving]
-    if floor == ceiling and len(serving) >= floor:
+    floor, ceiling = bounds(app)
+    surplus = _victims(app, current, len(current) - app.instances)
+    serving = [instance for instance in outdated if instance.ready]
+    useless = [instance for instance in outdated if not instance.ready]
+    going = {instance.id for instance in surplus}
+    ready = len(serving) + sum(1 for each in current if each.ready and each.id not in going)
+    if floor == ceiling and ready >= floor:
         ceiling += 1  # nothing could ever move otherwise
-    ready = len(serving) + sum(1 for instance in current if instance.ready(app))
-    spare = max(0, ready - floor)
-    kill = [*useless, *broken, *_victims(app, serving, min(spare, len(serving)))]
-    surplus = len(current) - wanted
-    if surplus > 0:
-        kill.extend(_victims(app, current, surplus))
-    occupied = sum(1 for instance in instances if instance.launched) + sum(
+    spare = min(max(0, ready - floor), len(serving))
+    there = sum(1 for instance in instances if instance.launched) + sum(
         1 for instance in current if instance.condition is Condition.SCHEDULED
     )
-    return Decision(start=max(0, min(wanted - len(current), ceiling - occupied)), kill=kill)
+    return Decision(
+        start=max(0, min(app.instances - len(current), ceiling - there)),
+        kill=[*surplus, *useless, *_victims(app, serving, spare)],
+    )
 
 
 def _victims(app: App, candidates: Sequence[Instance], count: int) -> list[Instance]:
-    """Return the `count` instances that an app misses least (``marathon-v2`` 4.6)."""
+    """Return the `count` instances that an app misses least (``marathon-v2`` 4.6).
 
-    def cost(instance: Instance) -> tuple[int, float]:
+    Of those that run the ones that do not serve go first, so that a surplus never costs
+    what is needed.
+    """
+
+    def cost(instance: Instance) -> tuple[int, bool, float]:
         begun = (instance.started_at or instance.staged_at or instance.since).timestamp()
         age_order = begun if app.kill_selection == "OLDEST_FIRST" else -begun
-        return _KILL_ORDER.index(instance.condition), age_order
+        return _KILL_ORDER.index(instance.condition), instance.ready, age_order
 
     return sorted(candidates, key=cost)[: max(0, count)]
 
@@ -93,5 +107,5 @@ def settled(app: App | None, instances: Sequence[Instance]) -> bool:
         return False
     version = config_version(app)
     return len(instances) == app.instances and all(
-        instance.config_version == version and instance.ready(app) for instance in instances
+        instance.config_version == version and instance.ready for instance in instances
     )

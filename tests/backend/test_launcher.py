@@ -24,7 +24,7 @@ import pytest
 
 from hubfleet.backend.drivers import fork
 from hubfleet.backend.drivers.launcher_server import LONGEST_REQUEST, MOST_UNREAD
-from hubfleet.backend.drivers.proctree import boot_id, read_process
+from hubfleet.backend.drivers.proctree import boot_id, read_process, send_signal
 
 DEADLINE = 15.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -130,10 +130,10 @@ class Site:
         self.name = uuid.uuid4().hex[:8]
         self.connections: list[Connection] = []
 
-    def launch(self) -> Connection:
+    def launch(self, **settings: Any) -> Connection:
         """Start a launcher, as a person would, and connect to it."""
         command = [sys.executable, "-m", "hubfleet.backend.drivers.launcher", str(self.state_dir)]
-        subprocess.run(command, check=True, timeout=DEADLINE)
+        subprocess.run(command, check=True, timeout=DEADLINE, **settings)
         return self.connect()
 
     def connect(self) -> Connection:
@@ -369,13 +369,47 @@ def test_a_signal_reaches_children_in_sessions_of_their_own(site: Site) -> None:
     launcher = site.launch()
     child = "trap 'echo got > got; exit 0' TERM; echo $$ > pid; while :; do sleep 0.01; done"
     # The leader ends well once its child has got the signal and the orphan has died of it.
-    leader = "until [ -s got ] && ! kill -0 $(cat orphan); do sleep 0.01; done"
+    leader = "until [ -s got ] && ! kill -0 $(cat orphan); do sleep 0.01; done; exit 0"
     script = f'trap : TERM; setsid sh -c "$CHILD" & {DAEMON.replace("> pid", "> orphan")}; {leader}'
     launcher.ask("start", **site.order("task", script, environment={"PATH": PATH, "CHILD": child}))
     children = [site.pid_from("task"), site.pid_from("task", "orphan")]
     launcher.ask("signal", task_id=site.id_of("task"), signal=int(signal.SIGTERM))
     assert launcher.exit_of(site.id_of("task")) == (0, None)
     assert not any(map(lives, children))
+
+
+def test_a_signal_reaches_a_child_that_hid_its_origin_while_its_parent_lives(site: Site) -> None:
+    launcher = site.launch()
+    hidden = "setsid env -i /bin/sh -c 'echo $$ > pid; exec sleep 60' & while :; do sleep 0.01; done"
+    pid = launcher.ask("start", **site.order("task", f"trap : USR1; {hidden}"))["ok"]["pid"]
+    child = site.pid_from("task")
+    launcher.ask("signal", task_id=site.id_of("task"), signal=int(signal.SIGUSR1))
+    wait_until(partial(is_gone, child), "the child ends")
+    assert lives(pid)
+
+
+def test_a_child_in_its_tasks_session_is_swept_whatever_its_environment(site: Site) -> None:
+    launcher = site.launch()
+    other = launcher.ask("start", **site.order("other", ["sleep", "60"]))["ok"]["pid"]
+    script = "env -i sleep 60 & echo $! > pid; until grep -q sleep /proc/$!/cmdline; do :; done; exit 0"
+    launcher.ask("start", **site.order("task", script))
+    assert launcher.exit_of(site.id_of("task")) == (0, None)
+    assert not lives(site.pid_from("task"))
+    assert lives(other)
+
+
+def test_a_signal_cannot_hit_a_later_process_with_the_same_id() -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        process = read_process(stranger.pid)
+        assert process is not None
+        process.started -= 1
+        assert send_signal(process, signal.SIGKILL)
+        time.sleep(0.02)
+        assert stranger.poll() is None
+        process.started += 1
+        assert send_signal(process, signal.SIGKILL)
+        assert stranger.wait(DEADLINE) == -signal.SIGKILL
+        assert send_signal(process, signal.SIGKILL)
 
 
 def test_a_signal_does_not_reach_another_task(site: Site) -> None:
@@ -697,9 +731,8 @@ def test_launchers_that_start_at_once_agree_on_one(site: Site) -> None:
 
 def test_the_launcher_keeps_nothing_of_its_starter(site: Site) -> None:
     with open(os.devnull) as inherited:
-        command = [sys.executable, "-m", "hubfleet.backend.drivers.launcher", str(site.state_dir)]
-        subprocess.run(command, check=True, pass_fds=[inherited.fileno()], timeout=DEADLINE)
-    pid = site.connect().ask("hello")["ok"]["pid"]
+        launcher = site.launch(pass_fds=[inherited.fileno()])
+    pid = launcher.ask("hello")["ok"]["pid"]
     process = read_process(pid)
     assert process is not None
     assert process.parent != os.getpid()
@@ -742,7 +775,7 @@ def test_an_account_that_is_not_there_is_refused(site: Site) -> None:
 
 @as_root
 def test_root_runs_a_task_as_the_account_that_is_asked_for(site: Site) -> None:
-    launcher = site.launch()
+    launcher = site.launch(extra_groups=[os.getgid(), 4, 24])
     launcher.ask("start", **site.order("task", "id -u; id -g; id -G; echo x > made", user="nobody"))
     assert launcher.exit_of(site.id_of("task")) == (0, None)
     account = pwd.getpwnam("nobody")

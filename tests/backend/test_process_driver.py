@@ -95,7 +95,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await site.close()
 
 
-async def next_exit(driver: ProcessDriver) -> TaskExit:
+async def next_exit(driver: Driver) -> TaskExit:
     async with asyncio.timeout(DEADLINE):
         async for exit_ in driver.exits():
             return exit_
@@ -211,6 +211,16 @@ async def test_calls_wait_for_the_next_launcher(site: Site) -> None:
         kill_launcher(driver)
         assert lives(await driver.start(site.spec(f"task-{number}", "exec sleep 60")))
     assert len(await driver.recover()) == 3
+
+
+async def test_a_question_whose_answer_was_lost_is_asked_again(site: Site) -> None:
+    driver = await site.open()
+    assert driver.launcher_pid is not None
+    os.kill(driver.launcher_pid, signal.SIGSTOP)
+    asked = asyncio.create_task(driver.recover())
+    await asyncio.sleep(0.01)
+    kill_launcher(driver)
+    assert await asked == {}
 
 
 async def test_a_signal_is_not_sent_twice(site: Site) -> None:

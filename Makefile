@@ -1,0 +1,35 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each makes what it needs.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.PHONY: help demo test lint journey clean
+
+help:
+	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
+	@echo "make test     all tests, with a real hub, real servers and real workers"
+	@echo "make lint     style and types"
+	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
+	@echo "make clean    remove what the others made"
+
+demo:
+	@$(PYTHON) examples/environment.py demo
+	@exec $(VENV)/python examples/demo.py
+
+test: environment
+	@$(VENV)/python -m pytest $(TESTS)
+
+journey: environment
+	@$(VENV)/python examples/journey.py --fresh
+
+lint: environment
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/python -m mypy
+
+.PHONY: environment
+environment:
+	@$(PYTHON) examples/environment.py test
+
+clean:
+	rm -rf .venv .hubfleet build dist *.egg-info install.log .mypy_cache .pytest_cache .ruff_cache

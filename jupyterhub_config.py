@@ -1,0 +1,93 @@
+"""A hub on one machine: our spawner, and our backend as the hub's managed service.
+
+It works as it is (`make demo`), and is meant to be copied and changed. What a site
+changes most is read from the environment:
+
+=========================  ====================  ===========================================
+variable                   default               meaning
+=========================  ====================  ===========================================
+HUBFLEET_STATE             ./.hubfleet           database, tokens, sandboxes, users' homes
+HUBFLEET_URL_PUBLIC        http://127.0.0.1:8000 where people go
+HUBFLEET_PORT_HUB          8081                  the hub behind the proxy
+HUBFLEET_PORT_PROXY_API    8001                  the proxy's own API
+HUBFLEET_PORT_BACKEND      8090                  the backend's Marathon API
+HUBFLEET_TASK_PORTS        31000-32000           ports given to servers and workers
+HUBFLEET_PASSWORD          made at random        the password of everybody (a trial, no more)
+=========================  ====================  ===========================================
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+c = get_config()
+
+state = Path(os.environ.get("HUBFLEET_STATE", ".hubfleet")).resolve()
+state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def secret(name: str) -> str:
+    """Return a secret that is made once and kept in a file which only this account can read."""
+    path = state / name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+# -- the hub and its proxy ------------------------------------------------------------------
+
+c.JupyterHub.bind_url = os.environ.get("HUBFLEET_URL_PUBLIC", "http://127.0.0.1:8000")
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUBFLEET_PORT_HUB', '8081')}"
+c.JupyterHub.db_url = f"sqlite:///{state}/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
+
+# The proxy in Python, from PyPI: no Node.js is needed.
+own_proxy = Path(sys.executable).with_name("configurable-http-proxy")
+c.ConfigurableHTTPProxy.command = [
+    str(own_proxy) if own_proxy.exists() else shutil.which("configurable-http-proxy") or str(own_proxy)
+]
+c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('HUBFLEET_PORT_PROXY_API', '8001')}"
+c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
+c.ConfigurableHTTPProxy.auth_token = secret("proxy_token")
+
+# -- who may log in: for a trial everybody who knows the one password ---------------------------
+# A real site names its own authenticator here.
+
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = os.environ.get("HUBFLEET_PASSWORD") or secret("password")
+c.Authenticator.allow_all = True
+
+# -- the backend, as the hub's managed service ----------------------------------------------
+
+backend_port = os.environ.get("HUBFLEET_PORT_BACKEND", "8090")
+backend_token = secret("backend_token")
+c.JupyterHub.services = [
+    {
+        "name": "hubfleet-backend",
+        "command": [
+            *(sys.executable, "-m", "hubfleet.api.cli", "backend", "--managed"),
+            f"--port={backend_port}",
+            f"--state-dir={state / 'backend'}",
+            f"--ports={os.environ.get('HUBFLEET_TASK_PORTS', '31000-32000')}",
+            # Cpus here are shares, not cores: an idle notebook needs none. Memory is
+            # not shared, so of that no more is given than the machine has.
+            f"--cpus={16 * (os.cpu_count() or 1)}",
+        ],
+        "environment": {"HUBFLEET_BACKEND_TOKEN": backend_token},
+    }
+]
+
+# -- the spawner --------------------------------------------------------------------------------
+
+c.JupyterHub.spawner_class = "marathon"
+c.MarathonSpawner.marathon_host = f"http://127.0.0.1:{backend_port}"
+c.MarathonSpawner.marathon_token = backend_token
+# The servers of this configuration run as the account that runs the hub. Each user has a
+# directory of their own, but the accounts are not apart: see docs/architecture.md, "Who can reach what".
+c.MarathonSpawner.home_dir = str(state / "homes" / "{user_segment}")
+c.JupyterHub.allow_named_servers = True
+if os.geteuid() == 0:
+    c.Spawner.args = ["--allow-root"]

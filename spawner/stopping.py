@@ -1,0 +1,71 @@
+"""The end of a server's app, and the wait until its processes have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from hubfleet.api.errors import BackendError
+
+from .link import Link
+
+log = logging.getLogger("hubfleet.spawner.stopping")
+
+PATIENCE_SECONDS = 60.0
+"""How long a stop waits, each, for the backend's yes and for the processes' end."""
+
+_ASK_FIRST, _ASK_MOST = 0.5, 5.0  # seconds between questions for the deployment, should an event be lost
+
+
+async def delete_and_wait(link: Link, app_id: str, now: bool = False) -> bool:
+    """Delete an app and return when its tasks have ended, with `now` when the backend has agreed.
+
+    Returns
+    -------
+    bool
+        Whether it is so. If not, the link's reaper goes on deleting.
+    """
+    # Listening comes first, or the end could be over before anybody listens.
+    ended = asyncio.create_task(_hear_end(link, app_id))
+    await asyncio.sleep(0)
+    try:
+        deletion = link.reaper.condemn(app_id)
+        await asyncio.wait({deletion}, timeout=PATIENCE_SECONDS)
+        if not deletion.done() or deletion.cancelled():
+            return False
+        deployment_id = deletion.result()
+        if now or deployment_id is None:
+            return True
+        return await _wait_for_end(link, deployment_id, ended)
+    finally:
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+
+
+async def _wait_for_end(link: Link, deployment_id: str, ended: asyncio.Task[None]) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            pause = _ASK_FIRST
+            while True:
+                await asyncio.wait({ended}, timeout=pause)
+                if ended.done() or not await _is_under_way(link, deployment_id):
+                    return True
+                pause = min(pause * 1.5, _ASK_MOST)
+    except TimeoutError:
+        return False
+
+
+async def _is_under_way(link: Link, deployment_id: str) -> bool:
+    try:
+        return any(deployment.id == deployment_id for deployment in await link.client.list_deployments())
+    except BackendError as error:
+        log.debug("cannot ask for deployment %s: %s", deployment_id, error)
+        return True
+
+
+async def _hear_end(link: Link, app_id: str) -> None:
+    async with aclosing(link.watcher.events(app_id)) as events:  # type: ignore[type-var]
+        async for event in events:
+            if event.event_type == "app_terminated_event":
+                return

@@ -1,0 +1,134 @@
+"""Each part is killed in turn, as a power cut would; a running server stays, and is found again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+import requests
+from hub import Hub
+from person import Person
+
+
+def eventually(condition: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} never came to be"
+        time.sleep(0.05)
+
+
+def part(hub: Hub, *words: str) -> list[psutil.Process]:
+    """The processes of this hub's state whose command line holds all words."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def server_process(hub: Hub) -> psutil.Process:
+    found = [
+        process
+        for process in part(hub, "jupyterhub-singleuser")
+        if str(hub.state) in process.environ().get("MESOS_SANDBOX", "")
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def reachable(hub: Hub, name: str) -> bool:
+    try:
+        answer = requests.get(f"{hub.url}/user/{name}/api", timeout=5, allow_redirects=False)
+        return answer.status_code == 200 and "version" in answer.json()
+    except (OSError, ValueError):
+        return False
+
+
+@pytest.fixture
+def served(own_hub: Callable[[str], Hub]) -> tuple[Hub, Person, psutil.Process]:
+    """A hub with one person whose server runs."""
+    hub = own_hub("c.JupyterHub.cleanup_servers = True\nc.Spawner.poll_interval = 1\n")
+    person = Person(hub.url, "carol", hub.password)
+    person.login()
+    person.start_server()
+    eventually(lambda: (person.server() or {}).get("ready"), 60, "the server")
+    return hub, person, server_process(hub)
+
+
+def test_the_backend_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
+    hub, person, process = served
+    old = part(hub, "backend --managed", str(hub.state))
+    for each in old:
+        each.kill()
+    # The hub looks after its services every 30 s; meanwhile it polls the server each second.
+    eventually(lambda: part(hub, "backend --managed", str(hub.state)), 60, "a new backend")
+    eventually(lambda: _pings(hub), 30, "an answer of the new backend")
+    assert server_process(hub).pid == process.pid
+    assert (person.server() or {}).get("ready"), "unknown is not stopped"
+    assert reachable(hub, "carol")
+    person.stop_server()
+    eventually(lambda: not process.is_running(), 20, "the end of the server")
+
+
+def _pings(hub: Hub) -> bool:
+    try:
+        return requests.get(f"{hub.backend_url}/ping", timeout=2).ok
+    except OSError:
+        return False
+
+
+def test_the_launcher_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
+    hub, person, process = served
+    for each in part(hub, "launcher", str(hub.state)):
+        each.kill()
+    assert reachable(hub, "carol")
+    person.stop_server()
+    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    person.start_server()
+    eventually(lambda: (person.server() or {}).get("ready"), 60, "another server")
+    assert reachable(hub, "carol")
+
+
+def test_the_hub_killed_and_started_again(served: tuple[Hub, Person, psutil.Process]) -> None:
+    hub, person, process = served
+    assert hub.process is not None
+    os.kill(hub.process.pid, signal.SIGKILL)
+    hub.process.wait()
+    eventually(lambda: not _pings(hub), 30, "the end of the killed hub's backend")
+    for proxy in part(hub, "configurable-http-proxy", str(hub.ports.proxy_api)):
+        proxy.kill()
+        eventually(lambda proxy=proxy: not proxy.is_running(), 10, "the end of the proxy")  # type: ignore[misc]
+    hub.start()
+    assert process.is_running()
+    eventually(lambda: reachable(hub, "carol"), 30, "the route to the server")
+    person.login()
+    eventually(lambda: (person.server() or {}).get("ready"), 30, "the hub's word on the server")
+    person.stop_server()
+    eventually(lambda: not process.is_running(), 20, "the end of the server")
+
+
+def test_the_server_killed_comes_back_behind_the_same_route(
+    served: tuple[Hub, Person, psutil.Process],
+) -> None:
+    hub, person, process = served
+    process.kill()
+    process.wait(10)
+    eventually(lambda: reachable(hub, "carol"), 60, "the route to the server's next task")
+    assert server_process(hub).pid != process.pid
+    person.stop_server()
+
+
+def test_ctrl_c_ends_everything(served: tuple[Hub, Person, psutil.Process]) -> None:
+    hub, _, process = served
+    hub.stop()
+    eventually(lambda: not process.is_running(), 5, "the end of the server")
+    eventually(lambda: not part(hub, str(hub.state)), 10, "the end of every process of the hub")
+    assert not _pings(hub)

@@ -1,0 +1,92 @@
+"""Every name gets a server of its own, whatever it looks like."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from hub import Hub
+from hubs import AdminOf
+
+NAMES = ["alice@example.org"]
+
+# JupyterHub's authenticators lower the case of names, unless a site says otherwise.
+KEEPS_CASE = """
+from jupyterhub.authenticators.shared import SharedPasswordAuthenticator
+
+class KeepsCase(SharedPasswordAuthenticator):
+    def normalize_username(self, username):
+        return username
+
+c.JupyterHub.authenticator_class = KeepsCase
+c.KeepsCase.user_password = "the password of the tests"
+"""
+
+
+def server_of(admin: AdminOf, name: str, server: str = "") -> dict[str, Any] | None:
+    answer = admin("GET", f"/users/{quote(name, safe='')}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] | None = answer.json()["servers"].get(server)
+    return found
+
+
+def start(admin: AdminOf, name: str, server: str = "", seconds: float = 90) -> None:
+    path = f"/users/{quote(name, safe='')}/" + (f"servers/{server}" if server else "server")
+    answer = admin("POST", path, json={})
+    assert answer.status_code in (201, 202), answer.text
+    deadline = time.monotonic() + seconds
+    while not ((found := server_of(admin, name, server)) and found["ready"]):
+        assert found is not None, f"the server of {name!r} is gone again"
+        assert time.monotonic() < deadline, f"the server of {name!r} does not come"
+        time.sleep(0.1)
+
+
+def whoami(admin: AdminOf, hub: Hub, name: str, server: str = "") -> str:
+    """Ask the server behind a name's route, with a token of that name, who it thinks it serves."""
+    token = admin("POST", f"/users/{quote(name, safe='')}/tokens", json={}).json()["token"]
+    found = server_of(admin, name, server)
+    assert found is not None
+    import requests
+
+    answer = requests.get(
+        f"{hub.url}{found['url']}api/me", headers={"Authorization": f"token {token}"}, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["identity"]["username"])
+
+
+def test_every_name_gets_its_own_server(own_hub: Callable[[str], Hub]) -> None:
+    hub = own_hub(KEEPS_CASE)
+    admin = AdminOf(hub)
+    for name in NAMES:
+        answer = admin("POST", f"/users/{quote(name, safe='')}")
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["name"] == name
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: start(admin, name), NAMES))
+        assert list(pool.map(lambda name: whoami(admin, hub, name), NAMES)) == NAMES
+    apps = admin.backend("GET", "/v2/apps", params={"embed": "apps.tasks"}).json()["apps"]
+    ids = [app["id"] for app in apps]
+    assert len(ids) == len(set(ids)) == len(NAMES)
+    assert {app["labels"]["HUBFLEET_USER"] for app in apps} == set(NAMES)
+    assert len({tuple(app["tasks"][0]["ports"]) for app in apps}) == len(NAMES)
+    homes = [path.name for path in (hub.state / "homes").iterdir()]
+    assert len(homes) == len(NAMES)
+    start(admin, "alice", "second")
+    assert whoami(admin, hub, "alice", "second") == "alice"
+    start(admin, "a b", "second")
+    assert whoami(admin, hub, "a b", "second") == "a b"
+    assert admin("DELETE", "/users/alice/servers/second").status_code in (202, 204)
+    deadline = time.monotonic() + 30
+    while any(app["id"] == "/jupyter/alice/servers/second" for app in _apps(admin)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert whoami(admin, hub, "alice") == "alice", "stopping one server leaves the other"
+
+
+def _apps(admin: AdminOf) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = admin.backend("GET", "/v2/apps").json()["apps"]
+    return found

@@ -1,0 +1,109 @@
+"""JupyterHub's own database, users and spawn procedure around a spawner; only pages and proxy are missing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyterhub import orm, roles
+from jupyterhub.objects import Hub
+from jupyterhub.user import User
+from traitlets.config import Config
+
+from hubfleet.spawner import MarathonSpawner
+from hubfleet.spawner.link import close_links
+
+# A double of jupyterhub-singleuser, as small as one can be: what is tested here is the spawner.
+# The real one runs in the end-to-end tests.
+STAND_IN = """
+import http.server, json, os, sys, time
+delay = float(os.environ.get("STAND_IN_DELAY", "0"))
+options = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        prefix = os.environ["JUPYTERHUB_SERVICE_PREFIX"]
+        found = self.path == prefix + "api"
+        body = json.dumps({"env": dict(os.environ), "cwd": os.getcwd(), "argv": sys.argv[1:]}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+time.sleep(delay)
+http.server.ThreadingHTTPServer((options["ip"], int(options["port"])), Handler).serve_forever()
+"""
+
+
+class SmallHub:
+    """What `jupyterhub.user.User` needs of a hub to spawn: settings and a database in memory."""
+
+    def __init__(self, cookie_secret: bytes = b"s" * 32) -> None:
+        self.db = orm.new_session_factory("sqlite:///:memory:")()
+        for role in roles.get_default_roles():
+            roles.create_role(self.db, role)
+        self.db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri=""))
+        self.db.commit()
+        self.config = Config()
+        self.settings: dict[str, Any] = {
+            "spawner_class": MarathonSpawner,
+            "config": self.config,
+            "hub": Hub(),
+            "cookie_secret": cookie_secret,
+            "log": logging.getLogger("jupyterhub-of-the-tests"),
+        }
+
+    def user(self, name: str) -> User:
+        """The user of this name; asked again, a new object on the same rows, as after a hub's restart."""
+        found = self.db.query(orm.User).filter_by(name=name).first()
+        if found is None:
+            found = orm.User(name=name)
+            self.db.add(found)
+            self.db.commit()
+            roles.assign_default_roles(self.db, entity=found)
+        return User(found, self.settings)
+
+    def spawner(self, name: str, server: str = "", **configuration: Any) -> MarathonSpawner:
+        """The spawner of a user's server, which has a place in the database but was not started."""
+        user = self.user(name)
+        if server not in user.orm_user.orm_spawners:
+            user._new_orm_spawner(server, "")
+        spawner = user.spawners[server]
+        for trait, value in configuration.items():
+            setattr(spawner, trait, value)
+        return spawner
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> list[str]:
+    """Command of a server that answers as jupyterhub-singleuser does, as far as the hub looks."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    return [sys.executable, str(script)]
+
+
+@pytest.fixture
+def small_hub() -> Iterator[SmallHub]:
+    hub = SmallHub()
+    hub.config.MarathonSpawner.marathon_host = "http://127.0.0.1:1"
+    yield hub
+    hub.db.close()
+
+
+@pytest.fixture
+async def hub(small_hub: SmallHub, backend: Any, stand_in: list[str]) -> AsyncIterator[SmallHub]:
+    """A hub whose servers run on a real backend."""
+    configuration = small_hub.config.MarathonSpawner
+    configuration.marathon_host = backend.url
+    configuration.marathon_token = backend.admin_token
+    configuration.cmd = stand_in
+    configuration.ip = "127.0.0.1"
+    yield small_hub
+    await close_links()

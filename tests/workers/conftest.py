@@ -1,0 +1,92 @@
+"""Clusters on a real backend, and how their tests wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubfleet.workers import MarathonCluster
+
+GROUP = "/jupyter/alice/dask"
+
+
+async def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+    """Wait until a condition holds, and return what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or condition}"
+        await asyncio.sleep(0.02)
+
+
+class Runs:
+    """Counts how often each task really ran: every run leaves a file behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def counting(self, pause: float = 0.0) -> Callable[[int], int]:
+        """Return a task that leaves its trace, takes its time and gives the square."""
+        folder = str(self.folder)
+
+        def square(number: int) -> int:
+            import tempfile
+            import time
+
+            tempfile.NamedTemporaryFile(prefix=f"{number}-", dir=folder, delete=False).close()
+            time.sleep(pause)
+            return number * number
+
+        return square
+
+    def most(self) -> int:
+        """Return how often the task ran that ran most often."""
+        counts: dict[str, int] = {}
+        for file in self.folder.iterdir():
+            number = file.name.partition("-")[0]
+            counts[number] = counts.get(number, 0) + 1
+        return max(counts.values())
+
+    def total(self) -> int:
+        """Return how many runs there were."""
+        return len(list(self.folder.iterdir()))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path / "runs")
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the surrounding server may have set must not reach a cluster."""
+    for name in list(os.environ):
+        if name.startswith(("JUPYTERHUB_", "HUBFLEET_", "MARATHON_", "MESOS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def arguments(backend: Any) -> dict[str, Any]:
+    """What a cluster on the test's backend needs to be told."""
+    return {
+        "url": backend.url,
+        "token": backend.admin_token,
+        "group": GROUP,
+        "cpus": 0.1,
+        "asynchronous": True,
+    }
+
+
+@pytest.fixture
+async def cluster(arguments: dict[str, Any]) -> AsyncIterator[MarathonCluster]:
+    async with MarathonCluster(**arguments) as running:
+        yield running

@@ -1,0 +1,114 @@
+"""SIGTERM to a worker: what it alone holds goes to the others, and it ends with code 0."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from distributed import Client, Scheduler
+
+from .conftest import Runs, until
+
+
+class Workers:
+    """A real scheduler here, and real `dask worker` processes beside it."""
+
+    def __init__(self, scheduler: Scheduler, folder: Path) -> None:
+        self.scheduler = scheduler
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    async def add(self, name: str, *, drains: bool = True) -> None:
+        preload = ["--preload", "hubfleet.workers.drain"] if drains else []
+        self.processes[name] = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "distributed.cli.dask_worker", self.scheduler.address),
+                *("--no-nanny", "--no-dashboard", "--nthreads", "1", "--name", name, "--host", "127.0.0.1"),
+                *("--local-directory", str(self.folder), "--death-timeout", "20", *preload),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / f"{name}.log").open("wb"),
+            env={**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"},
+        )
+        await until(lambda: name in self.scheduler.aliases, what=f"worker {name}")
+
+    async def terminate(self, name: str) -> int:
+        self.processes[name].send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.processes[name].wait, 20)
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+    async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as scheduler:
+        started = Workers(scheduler, tmp_path)
+        try:
+            yield started
+        finally:
+            for process in started.processes.values():
+                process.kill()
+                process.wait()
+
+
+async def fill(client: Client, task: Callable[[int], int], worker: str) -> list[object]:
+    """Let one worker alone hold ten results."""
+    futures = client.map(task, range(10), workers=[worker], allow_other_workers=True, pure=False)
+    await client.gather(futures)
+    return list(futures)
+
+
+async def test_sigterm_hands_over_unique_results_and_exits_with_code_0(workers: Workers, runs: Runs) -> None:
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        await workers.add("second")
+        assert await workers.terminate("first") == 0
+        assert await client.gather(futures) == [number * number for number in range(10)]
+    assert runs.total() == 10
+
+
+async def test_without_the_preload_the_results_would_be_lost(workers: Workers, runs: Runs) -> None:
+    """The measure of the test above: it must be able to fail."""
+    await workers.add("first", drains=False)
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        await workers.add("second", drains=False)
+        await workers.terminate("first")
+        await client.gather(futures)
+    assert runs.total() == 20
+
+
+async def test_a_worker_that_was_retired_before_ends_on_sigterm_too(workers: Workers, runs: Runs) -> None:
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        await workers.add("second")
+        await workers.scheduler.retire_workers(names=["first"], close_workers=False, remove=False)
+        assert await workers.terminate("first") == 0
+        await client.gather(futures)
+    assert runs.total() == 10
+
+
+async def test_a_running_task_starts_anew_elsewhere_and_does_not_hold_up_the_end(
+    workers: Workers, runs: Runs
+) -> None:
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        task = runs.counting(pause=30)
+        future = client.submit(task, 3, workers=["first"], allow_other_workers=True)
+        await until(lambda: any(runs.folder.iterdir()), what="the task runs")
+        await workers.add("second")
+        assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
+        await until(lambda: runs.total() == 2, what="the task runs elsewhere")
+        assert workers.scheduler.tasks[future.key].suspicious == 0  # nobody is to blame
+
+
+async def test_a_worker_whose_scheduler_is_gone_ends_at_once(workers: Workers) -> None:
+    await workers.add("first")
+    await workers.scheduler.close()
+    assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
