@@ -18,7 +18,6 @@ HUBFLEET_PASSWORD          made at random        the password of everybody (a tr
 
 import os
 import secrets
-import shutil
 import sys
 from pathlib import Path
 
@@ -45,10 +44,7 @@ c.JupyterHub.db_url = f"sqlite:///{state}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 
 # The proxy in Python, from PyPI: no Node.js is needed.
-own_proxy = Path(sys.executable).with_name("configurable-http-proxy")
-c.ConfigurableHTTPProxy.command = [
-    str(own_proxy) if own_proxy.exists() else shutil.which("configurable-http-proxy") or str(own_proxy)
-]
+c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "hubfleet.spawner.proxy"]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{os.environ.get('HUBFLEET_PORT_PROXY_API', '8001')}"
 c.ConfigurableHTTPProxy.pid_file = str(state / "proxy.pid")
 c.ConfigurableHTTPProxy.auth_token = secret("proxy_token")
@@ -88,6 +84,7 @@ c.MarathonSpawner.marathon_token = backend_token
 # The servers of this configuration run as the account that runs the hub. Each user has a
 # directory of their own, but the accounts are not apart: see docs/architecture.md, "Who can reach what".
 c.MarathonSpawner.home_dir = str(state / "homes" / "{user_segment}")
+c.MarathonSpawner.ip = "127.0.0.1"  # the servers are reached through the proxy, on this machine
 c.JupyterHub.allow_named_servers = True
 if os.geteuid() == 0:
     c.Spawner.args = ["--allow-root"]

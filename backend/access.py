@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import logging
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from hubfleet.api.status import Event
 from .orchestrator.refusals import NotValid
 from .records import AppRecord
 
-log = logging.getLogger("hubfleet.backend.access")
+_TOKEN = re.compile(r"[!-~]{1,1024}")  # printable, of one line, no blank
 
 
 class Unidentified(Exception):
@@ -102,8 +102,7 @@ class Caller:
             raise NotValid(
                 [Violation(f"/labels/{labels.OWNER}", f"{self.name} cannot make {owner} the owner of an app")]
             )
-        server = apps.get(owner) if owner else None
-        account = server.app.user if server else None
+        account = self._account(owner, apps)
         if app.user not in (None, account):
             raise NotValid(
                 [
@@ -114,6 +113,37 @@ class Caller:
             )
         owned = {**app.labels, labels.OWNER: owner} if owner else app.labels
         return app.model_copy(update={"user": account, "labels": owned})
+
+
+    def _account(self, owner: str | None, apps: dict[str, AppRecord]) -> str | None:
+        """Return the account of a new app: that of its owner, or of the caller's servers; None is our own.
+
+        Raises
+        ------
+        NotValid
+            There is no server to tell it by, and others here do not run as our own account:
+            then nor may this one, which could be root's.
+        """
+        if owner is not None:
+            return apps[owner].app.user if owner in apps else None
+        servers = {
+            record.app.user
+            for record in apps.values()
+            if self.sees(record.id) and not self.may_change(record.id)
+        }
+        if len(servers) == 1:
+            return servers.pop()
+        if servers or any(record.app.user is not None for record in apps.values()):
+            raise NotValid(
+                [
+                    Violation(
+                        f"/labels/{labels.OWNER}",
+                        f"as which account an app of {self.name} runs is told by the server that owns it: "
+                        "start a server, and name its app id here",
+                    )
+                ]
+            )
+        return None
 
 
 ADMIN = Caller("the administrator")
@@ -156,7 +186,7 @@ class Authenticator:
         if token is None:
             raise Unidentified("a token is needed: send `Authorization: token <token>`")
         # Compared to every token in constant time: how long it takes tells nothing.
-        if any([hmac.compare_digest(token.encode(), admin.encode()) for admin in self._admin_tokens]):
+        if sum(hmac.compare_digest(token.encode(), admin.encode()) for admin in self._admin_tokens):
             return ADMIN
         if self._hub is None:
             raise Unidentified("the token is not known here")
@@ -180,24 +210,27 @@ def user_caller(model: dict[str, Any], prefix: str) -> Caller:
         user, so a token that was given out for less, as by a login elsewhere, is not enough.
     """
     name = str(model["name"])
-    reaches, server = False, None
+    reaches_all, servers = False, set()
     for scope in model.get("scopes", []):
         action, _, filtered = str(scope).partition("!")
         if action != "access:servers":
             continue
         kind, _, target = filtered.partition("=")
         if kind in ("", "user") and target in ("", name):
-            reaches = True
+            reaches_all = True
         owner, _, server_name = target.partition("/")
         if kind == "server" and owner == name:
-            reaches, server = True, server_app_id(prefix, name, server_name)
-    if not reaches:
+            servers.add(server_app_id(prefix, name, server_name))
+    if not reaches_all and not servers:
         raise Forbidden(
             f"this token of {name} may not reach a server of {name}, so it may not run apps either; "
             f"it needs the scope access:servers!user={name}"
         )
     return Caller(
-        f"the user {name}", group=user_path(prefix, name), writable=dask_path(prefix, name), server=server
+        f"the user {name}",
+        group=user_path(prefix, name),
+        writable=dask_path(prefix, name),
+        server=servers.pop() if len(servers) == 1 and not reaches_all else None,
     )
 
 
@@ -205,20 +238,23 @@ def token_of(authorization: str | None) -> str | None:
     """Return the token of an ``Authorization`` header in any of the forms that clients send.
 
     ``token=<t>`` (Marathon's clients), ``token <t>`` (JupyterHub's), ``Bearer <t>``, and
-    Basic with the token as the password.
+    Basic with the token as the password. What cannot be a token is none: a token goes into
+    a header of a request to the hub.
     """
-    if not authorization:
-        return None
+    token = _named_token(authorization or "")
+    return token if _TOKEN.fullmatch(token) else None
+
+
+def _named_token(authorization: str) -> str:
     if authorization.startswith("token="):
-        return authorization.removeprefix("token=") or None
+        return authorization.removeprefix("token=")
     scheme, _, value = authorization.partition(" ")
     value = value.strip()
     if scheme.lower() in {"token", "bearer"}:
-        return value or None
+        return value
     if scheme.lower() == "basic":
         try:
-            decoded = base64.b64decode(value, validate=True).decode("utf-8")
+            return base64.b64decode(value, validate=True).decode("ascii").partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):
-            return None
-        return decoded.partition(":")[2] or None
-    return None
+            pass
+    return ""

@@ -107,7 +107,7 @@ def changed_app(app: App, changes: Any) -> App:
 
 
 def _normal(app: App) -> App:
-    """Return the canonical form: an absolute id, ports and fetches spelled in one way (``marathon-v2`` 2.1)."""
+    """Return the canonical form: an absolute id, ports spelled in one way (``marathon-v2`` 2.1)."""
     changes: dict[str, Any] = {"id": canonical(app.id), "ports": None, "uris": None}
     if app.port_definitions is None and on_host_network(app):
         if app.ports is None:

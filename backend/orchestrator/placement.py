@@ -61,7 +61,7 @@ _CLOSE_ENOUGH = 1e-9
 
 
 def lacking(resource: Resource, app: App, place: Place) -> Reason | None:
-    """Return why a place has too little of a resource for one instance of an app, or None if it has enough."""
+    """Return why a place has too little of a resource for one more instance, or None if it has enough."""
     wanted: float = getattr(app, resource.name)
     used: float = getattr(place, resource.name)
     whole: float = getattr(place.offer, resource.name)

@@ -103,7 +103,7 @@ def test_the_hub_killed_and_started_again(served: tuple[Hub, Person, psutil.Proc
     os.kill(hub.process.pid, signal.SIGKILL)
     hub.process.wait()
     eventually(lambda: not _pings(hub), 30, "the end of the killed hub's backend")
-    for proxy in part(hub, "configurable-http-proxy", str(hub.ports.proxy_api)):
+    for proxy in part(hub, "hubfleet.spawner.proxy", str(hub.ports.proxy_api)):
         proxy.kill()
         eventually(lambda proxy=proxy: not proxy.is_running(), 10, "the end of the proxy")  # type: ignore[misc]
     hub.start()

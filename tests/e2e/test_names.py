@@ -11,7 +11,7 @@ from urllib.parse import quote
 from hub import Hub
 from hubs import AdminOf
 
-NAMES = ["alice@example.org"]
+NAMES = ["Ünïcode", "a b", "alice@example.org", "ALICE", "alice", "n" * 200, "$(id)", "tasks"]
 
 # JupyterHub's authenticators lower the case of names, unless a site says otherwise.
 KEEPS_CASE = """
