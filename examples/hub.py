@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "jupyterhub_config.py"
 START_SECONDS, STOP_SECONDS = 60.0, 60.0
+LEAST_DISK_BYTES = 50_000_000  # databases, logs and a few notebooks
 
 
 class HubFailed(Exception):
@@ -129,6 +131,12 @@ class Hub:
         """
         self.ports.require_free()
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = shutil.disk_usage(self.state).free
+        if free < LEAST_DISK_BYTES:
+            raise HubFailed(
+                f"the disk of {self.state} is full: {free / 1e6:.0f} MB are free, "
+                f"{LEAST_DISK_BYTES / 1e6:.0f} MB are needed; make room, or name another HUBFLEET_STATE"
+            )
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterhub", "-f", str(self.configuration), *self.arguments],

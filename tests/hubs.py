@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+import psutil
 import requests
 from hub import CONFIGURATION, Hub, Ports
 
@@ -48,3 +49,20 @@ def make_hub(folder: Path, extra: str = "") -> Hub:
     configuration = folder / "config.py"
     configuration.write_text(_EXTRA + extra)
     return Hub(folder / "state", Ports.free(), configuration=configuration)
+
+
+def processes_of(state: Path) -> list[str]:
+    """The command lines of every process that works for a hub's state."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            if process.status() != psutil.STATUS_ZOMBIE and (
+                str(state) in line
+                or str(state) in process.environ().get("HUBFLEET_STATE", "")
+                or str(state) in process.environ().get("MESOS_SANDBOX", "")
+            ):
+                found.append(line)
+        except psutil.Error:
+            continue
+    return found

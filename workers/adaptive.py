@@ -96,6 +96,8 @@ class WorkersAdaptive(Adaptive):
             if _now() < self._hold_until:
                 n = int(min(n, self._allowed))
             granted, refused, refusal = len(self.plan), n + 1, None
+            if n <= granted:
+                return  # nobody was asked, so nothing is known anew
             # If `n` is refused, the largest number that is not: nothing tells how far it is away.
             asked = n
             while granted < asked < refused:

@@ -22,14 +22,12 @@ from hubfleet.api.errors import BackendUnreachable, RequestRefused
 from . import place
 from .adaptive import WorkersAdaptive, checked_options
 from .checks import MOST_WORKERS, text, whole_number
+from .following import follow
 from .tls import checked_security, encrypts
 from .trouble import Trouble
 from .workers import MarathonWorkers
 
 log = logging.getLogger("hubfleet.workers")
-
-_LOOK_FIRST, _LOOK_MOST = 0.5, 5.0  # seconds between looks while workers come or go
-_LOOK_SETTLED = 30.0  # seconds between looks while nothing changes
 
 
 class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
@@ -129,7 +127,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         self.trouble = Trouble(self._warn)
         self.scaling = asyncio.Lock()
         self._life = asyncio.Lock()
-        self._wish: int | None = None
+        self.wish: int | None = None
         self._follower: asyncio.Task[None] | None = None
         self._quieten = contextlib.ExitStack()
         self._silence_logs = silence_logs
@@ -171,7 +169,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         self.marathon_workers.scheduler_address = address
         await self.marathon_workers.start(self._first_workers)
         await super()._start()
-        self._follower = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
+        self._follower = asyncio.create_task(follow(self), name=f"follow-{self.name}")
 
     def __await__(self) -> Generator[Any, Any, Self]:
         async def started() -> Self:
@@ -260,12 +258,13 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         self._must_run()
         if self._adaptive is not None:
             self._adaptive.stop(reason="scale")
-        return self.sync(self._scale, n)
+        return self.sync(self.fulfil, n)
 
-    async def _scale(self, n: int) -> None:
-        self._wish = n
+    async def fulfil(self, n: int) -> None:
+        """Have `n` workers, now or when the backend answers again; `scale` without its checks."""
+        self.wish = n
         async with self.scaling:
-            if self._wish != n:
+            if self.wish != n:
                 return  # somebody has asked for another number meanwhile
             try:
                 stays = await self.marathon_workers.scale(n)
@@ -273,9 +272,9 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
                 self.trouble.say("away", f"there will be {n} workers when the backend answers again: {error}")
                 return
             except RequestRefused:
-                self._wish = None
+                self.wish = None
                 raise
-            self._wish = None
+            self.wish = None
             self.trouble.over("away")
             if stays > n:
                 self._warn(
@@ -333,7 +332,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         self._must_run()
         if self._adaptive is not None:
             self._adaptive.stop(reason="adapt-again")
-        self._wish = None
+        self.wish = None
         self._adaptive = WorkersAdaptive(self, **options)
         return self._adaptive
 
@@ -348,51 +347,6 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             raise RuntimeError(f"the cluster {self.name} has not started: await it first")
         if self.status != Status.running:
             raise RuntimeError(f"the cluster {self.name} is {self.status.name}: make a new one")
-
-    # -- following --------------------------------------------------------------------
-
-    async def _follow(self) -> None:
-        """Keep the count true, and fulfil what could not be fulfilled while the backend was away."""
-        loop = asyncio.get_running_loop()
-        pause, looked, before = _LOOK_FIRST, loop.time(), None
-        while True:
-            await asyncio.sleep(pause)
-            now = (self.workers, self.observed)
-            if now != before:
-                pause = _LOOK_FIRST
-            before = now
-            if self._settled() and loop.time() - looked < _LOOK_SETTLED:
-                pause = min(pause * 1.3, 1.0)
-                continue
-            looked = loop.time()
-            pause = min(pause * 1.3, _LOOK_MOST)
-            await self._look()
-
-    def _settled(self) -> bool:
-        count = self.marathon_workers.count
-        return self._wish is None and not count.waiting and not count.doomed and self.plan == self.observed
-
-    async def _look(self) -> None:
-        try:
-            count = await self.marathon_workers.refresh()
-            if self._wish is not None:
-                await self._scale(self._wish)
-        except BackendUnreachable as error:
-            self.trouble.say("away", f"the workers there are work on, scaling waits: {error}")
-            return
-        except RequestRefused as refusal:
-            self.trouble.say_new("refused", str(refusal))
-            return
-        except OSError as error:
-            self.trouble.say("scheduler", f"the scheduler cannot be reached: {error}")
-            return
-        except Exception:
-            # The loop must outlive an answer that nobody has thought of.
-            log.exception("Dask cluster %s: looking after the workers failed", self.name)
-            return
-        self.trouble.over("away")
-        if count.failure is not None:
-            self.trouble.say_new("failure", f"a worker ended badly and is replaced: {count.failure.message}")
 
     def _warn(self, sentence: str) -> None:
         """Tell the user, and keep it for `get_logs`."""

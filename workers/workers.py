@@ -294,17 +294,18 @@ class MarathonWorkers:
     async def _present(self) -> Count:
         count = await self.refresh()
         if count.gone:
-            raise self._removed()
+            raise self.removed()
         return count
 
     async def _set_instances(self, n: int) -> None:
         try:
             await self.marathon.update_app(self.app_id, {"instances": n}, force=True)
         except NotFound:
-            raise self._removed() from None
+            raise self.removed() from None
         await self.refresh()
 
-    def _removed(self) -> NotFound:
+    def removed(self) -> NotFound:
+        """Return the error that says that the app is gone."""
         return NotFound(
             f"the Dask workers {self.app_id} were removed, by somebody else or because their server "
             "ended; close this cluster and make a new one",

@@ -20,7 +20,7 @@ from hubfleet.spawner.link import close_links
 # A double of jupyterhub-singleuser, as small as one can be: what is tested here is the spawner.
 # The real one runs in the end-to-end tests.
 STAND_IN = """
-import http.server, json, os, sys, time
+import http.server, json, os, signal, sys, time
 delay = float(os.environ.get("STAND_IN_DELAY", "0"))
 options = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))
 
@@ -37,6 +37,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+def end(*_):
+    time.sleep(float(os.environ.get("STAND_IN_END", "0")))
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, end)
 time.sleep(delay)
 http.server.ThreadingHTTPServer((options["ip"], int(options["port"])), Handler).serve_forever()
 """

@@ -19,8 +19,11 @@ from jupyterhub.utils import utcnow
 
 from hubfleet.api import environment, labels
 from hubfleet.api.app import App
+from hubfleet.api.status import AppStatus
+from hubfleet.api.wire import parse_timestamp
 from hubfleet.spawner import stopping
 from hubfleet.spawner.errors import StartRefused
+from hubfleet.spawner.launch import newest_running, url_of
 from hubfleet.spawner.link import close_links
 
 
@@ -74,8 +77,25 @@ async def test_a_server_starts_is_found_and_ends_without_a_trace(hub: Any, backe
     assert told["env"][environment.DASK_GROUP] == "/jupyter/alice/dask"
     assert backend.admin_token not in json.dumps(told), "the hub's credential stays in the hub"
     await user.stop()
-    assert await nothing_left(backend), "a stop returns when the processes have ended"
+    assert await nothing_left(backend)
     assert await user.spawner.poll() == 0
+
+
+async def test_a_stop_returns_when_the_processes_have_ended(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.environment = {"STAND_IN_END": "0.7"}
+    user = hub.user("alice")
+    await user.spawn()
+    await user.spawner.stop()
+    assert await nothing_left(backend)
+
+
+async def test_a_stop_that_has_no_time_returns_when_the_backend_has_agreed(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.environment = {"STAND_IN_END": "0.7"}
+    user = hub.user("alice")
+    await user.spawn()
+    await user.spawner.stop(now=True)
+    assert not await backend.client.list_apps()
+    assert backend.tasks()
 
 
 async def test_a_server_may_be_kept_from_knowing_the_backend(hub: Any, backend: Any) -> None:
@@ -337,24 +357,30 @@ async def test_a_cancelled_start_leaves_no_app(hub: Any, backend: Any) -> None:
     await eventually(lambda: nothing_left(backend))
 
 
-async def test_a_submission_that_arrives_after_the_cancellation_leaves_no_app(hub: Any, backend: Any) -> None:
-    spawner = hub.user("alice").spawner
+def submit_late(spawner: Any) -> threading.Event:
+    """Hold each submission back in its thread for a moment; the event says that one is on its way."""
     transport = spawner._link().client.transport
-    create, sent = transport.create_app, threading.Event()
+    create, on_its_way = transport.create_app, threading.Event()
 
     def create_late(app_id: str, app: App) -> Any:
-        sent.set()
+        on_its_way.set()
         time.sleep(0.3)
         return create(app_id, app)
 
     transport.create_app = create_late
+    return on_its_way
+
+
+async def test_a_submission_that_arrives_after_the_cancellation_leaves_no_app(hub: Any, backend: Any) -> None:
+    spawner = hub.user("alice").spawner
+    on_its_way = submit_late(spawner)
     start = asyncio.create_task(spawner.start())
-    await eventually(lambda: asyncio.sleep(0, sent.is_set()))
+    await eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert await nothing_left(backend)
-    assert not spawner._link().reaper.holds(spawner.app_id)
+    await eventually(lambda: asyncio.sleep(0, not spawner._link().reaper.holds(spawner.app_id)))
+    await eventually(lambda: nothing_left(backend))
 
 
 async def test_a_foreign_app_survives_a_start_cancelled_before_it_was_recognised(
@@ -363,22 +389,24 @@ async def test_a_foreign_app_survives_a_start_cancelled_before_it_was_recognised
     theirs = App(id="/jupyter/alice/notebook", cmd="sleep 1000", labels={labels.HUB: "another hub"})
     await backend.client.create_app(theirs)
     spawner = hub.user("alice").spawner
-    transport = spawner._link().client.transport
-    create, sent = transport.create_app, threading.Event()
-
-    def create_late(app_id: str, app: App) -> Any:
-        sent.set()
-        time.sleep(0.3)
-        return create(app_id, app)
-
-    transport.create_app = create_late
+    on_its_way = submit_late(spawner)
     start = asyncio.create_task(spawner.start())
-    await eventually(lambda: asyncio.sleep(0, sent.is_set()))
+    await eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
     await eventually(lambda: asyncio.sleep(0, not spawner._link().reaper.holds(spawner.app_id)))
     assert (await backend.client.get_app(theirs.id)).cmd == "sleep 1000"
+
+
+async def test_a_server_whose_app_is_not_there_yet_is_not_taken_for_ended(hub: Any, backend: Any) -> None:
+    spawner = hub.user("alice").spawner
+    assert await spawner._link().sees()
+    on_its_way = submit_late(spawner)
+    start = asyncio.create_task(spawner.start())
+    await eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
+    assert await spawner.poll() is None
+    assert (await start).startswith("http://127.0.0.1:")
 
 
 async def test_an_app_removed_while_it_starts_fails_at_once(hub: Any, backend: Any) -> None:
@@ -420,6 +448,31 @@ async def test_a_leftover_of_this_server_is_replaced(hub: Any, backend: Any) -> 
     app = await backend.client.get_app("/jupyter/alice/notebook")
     assert len(app.tasks) == 1
     assert len(await backend.client.list_apps()) == 1
+
+
+def test_a_task_of_the_former_definition_is_not_the_server() -> None:
+    def task(name: str, version: str, **fields: Any) -> dict[str, Any]:
+        place = {"id": name, "appId": "/a", "state": "TASK_RUNNING", "host": "h", "ports": [1]}
+        return {**place, "version": version, "startedAt": version, **fields}
+
+    old, new, newer = (f"2026-01-01T00:00:0{second}.000Z" for second in (1, 2, 3))
+    tasks = [task("old", old), task("new", new), task("newer", newer)]
+    status = AppStatus.from_wire({"id": "/a", "tasks": tasks})
+    assert newest_running(status).id == "newer"
+    status = AppStatus.from_wire({"id": "/a", "tasks": [task("old", old)]})
+    assert newest_running(status, parse_timestamp(old)).id == "old"
+    assert newest_running(status, parse_timestamp(new)) is None
+    for useless in ({"state": "TASK_KILLING"}, {"ports": []}, {"host": ""}):
+        status = AppStatus.from_wire({"id": "/a", "tasks": [task("new", new, **useless)]})
+        assert newest_running(status) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("10.0.0.4", "http://10.0.0.4:80"), ("::1", "http://[::1]:80"), ("[fe80::2]", "http://[fe80::2]:80")],
+)
+def test_an_address_of_any_kind_makes_a_url(host: str, url: str) -> None:
+    assert url_of("http", host, 80) == url
 
 
 async def test_a_user_may_start_again_right_after_a_stop(hub: Any, backend: Any) -> None:

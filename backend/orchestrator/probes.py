@@ -1,0 +1,108 @@
+"""Asking a task whether it is alive, over the network."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+from hubfleet.api.app import HealthCheck
+
+PROBED_HERE = frozenset({"HTTP", "HTTPS", "TCP", "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP"})
+"""The protocols that are probed. A process has no executor of its own, so the MESOS_ spellings are too."""
+
+FIRST_PROBE_MOST_SECONDS = 5.0
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: ([ -~]*))?\s*")
+# What a path and a query are made of; the rest is escaped, so that nothing of it ends the request's line.
+_OF_A_PATH = "/?&=%#:@!$'()*+,;~[]"
+
+
+class NoVerdict(Exception):
+    """The answer says neither yes nor no: an informational one, which the check ignores."""
+
+
+async def probe_for_ever(
+    check: HealthCheck, host: str, port: int, probed: Callable[[str | None], None]
+) -> None:
+    """Probe a task until cancelled.
+
+    Parameters
+    ----------
+    probed
+        Called after each probe with the cause of the failure, or None.
+    """
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(min(check.interval_seconds, FIRST_PROBE_MOST_SECONDS))
+    while True:
+        begun = loop.time()
+        try:
+            probed(await probe(check, host, port))
+        except NoVerdict:
+            pass
+        await asyncio.sleep(max(0.0, check.interval_seconds - (loop.time() - begun)))
+
+
+async def probe(check: HealthCheck, host: str, port: int) -> str | None:
+    """Return None if a task is alive by a check, else the cause.
+
+    Raises
+    ------
+    NoVerdict
+        It did not say.
+    """
+    try:
+        async with asyncio.timeout(check.timeout_seconds):
+            if check.protocol.endswith("TCP"):
+                async with _connection(host, port, tls=False):
+                    return None
+            return await _probe_http(check, host, port)
+    except TimeoutError:
+        return f"no answer within {check.timeout_seconds} s"
+    except (OSError, EOFError, ValueError) as error:
+        # ssl's errors are OSErrors; a line that is too long is a ValueError
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+async def _probe_http(check: HealthCheck, host: str, port: int) -> str | None:
+    """Judge by the status line alone: 200 to 399. Redirects are not followed, certificates not verified."""
+    path = "/" + quote((check.path or "/").lstrip("/"), safe=_OF_A_PATH)
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    async with _connection(host, port, tls=check.protocol.endswith("HTTPS")) as (reader, writer):
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: hubfleet\r\n"
+            "Accept: */*\r\nConnection: close\r\n\r\n".encode("ascii")
+        )
+        line = await reader.readline()
+    answer = _STATUS_LINE.fullmatch(line)
+    if answer is None:
+        return "what answers does not speak HTTP" if line else "the connection was closed without an answer"
+    status = int(answer[1])
+    if status < 200 and check.ignore_http1xx:
+        raise NoVerdict
+    if 200 <= status < 400:
+        return None
+    return f"{status} {(answer[2] or b'').decode('ascii')}".strip()
+
+
+@asynccontextmanager
+async def _connection(
+    host: str, port: int, tls: bool
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(host, port, ssl=_any_certificate() if tls else None)
+    try:
+        yield reader, writer
+    finally:
+        # Not closed in good order, for which a task that hangs would keep us waiting.
+        writer.transport.abort()
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

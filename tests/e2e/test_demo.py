@@ -1,0 +1,117 @@
+"""`make demo`, and what a newcomer reads when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from hub import VARIABLES, Ports
+from hubs import processes_of
+
+ROOT = Path(__file__).parents[2]
+DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
+
+
+def variables(ports: Ports, state: Path) -> dict[str, str]:
+    chosen = {name: str(getattr(ports, what)) for what, name in VARIABLES.items()}
+    return {**os.environ, **chosen, "HUBFLEET_STATE": str(state)}
+
+
+def refused(environment: dict[str, str], command: list[str] = DEMO) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stderr.strip()
+
+
+def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    ports, state = Ports.free(), tmp_path / "state"
+    with subprocess.Popen(
+        DEMO, env=variables(ports, state), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        told = ""
+        assert demo.stdout is not None
+        while "Ctrl-C" not in told:
+            line = demo.stdout.readline()
+            assert line, f"the demo ended: {demo.stderr.read() if demo.stderr else ''}"
+            told += line
+        assert f"http://127.0.0.1:{ports.public}" in told
+        found = re.search(r"password  (\S+)", told)
+        assert found is not None
+        assert login_status(ports, "alice", found[1]) == 302
+        assert login_status(ports, "alice", "not it") == 403
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+        assert demo.stdout.read().endswith("Stopped.\n")
+    deadline = time.monotonic() + 10
+    while left := processes_of(state):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def login_status(ports: Ports, name: str, password: str) -> int:
+    session, url = requests.Session(), f"http://127.0.0.1:{ports.public}/hub/login"
+    session.get(url, timeout=30)
+    form = {"username": name, "password": password, "_xsrf": session.cookies["_xsrf"]}
+    return session.post(url, data=form, allow_redirects=False, timeout=30).status_code
+
+
+@pytest.mark.parametrize("what", list(VARIABLES))
+def test_a_taken_port_is_named(tmp_path: Path, what: str) -> None:
+    ports = Ports.free()
+    with socket.create_server(("127.0.0.1", getattr(ports, what))):
+        sentence = refused(variables(ports, tmp_path / "state"))
+    assert f"port {getattr(ports, what)}" in sentence
+    assert VARIABLES[what] in sentence
+
+
+def test_a_port_that_is_no_number_is_named(tmp_path: Path) -> None:
+    assert "many" in refused({**variables(Ports.free(), tmp_path), "HUBFLEET_PORT": "many"})
+
+
+def test_a_state_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in refused(variables(Ports.free(), tmp_path / "file"))
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    code = (
+        f"import sys, shutil, collections; sys.path.insert(0, {str(ROOT / 'examples')!r}); import hub, demo\n"
+    )
+    code += "hub.shutil.disk_usage = lambda path: collections.namedtuple('usage', 'free')(free=10)\n"
+    code += "sys.exit(demo.main())"
+    sentence = refused(variables(Ports.free(), tmp_path / "state"), [sys.executable, "-c", code])
+    assert "is full" in sentence
+    assert len(sentence.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("error: command 'gcc' failed: No such file or directory", "there is no compiler"),
+        ("NewConnectionError: Failed to establish a new connection", "cannot be reached"),
+        ("something that nobody foresaw", "something that nobody foresaw"),
+    ],
+)
+def test_a_failed_installation_is_explained(tmp_path: Path, log: str, sentence: str) -> None:
+    (tmp_path / "log").write_text(f"Collecting things\n{log}\n")
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import environment\n"
+    code += f"environment.explain({str(tmp_path / 'log')!r}, 'the packages cannot be installed')"
+    told = refused(dict(os.environ), [sys.executable, "-c", code])
+    assert told.startswith("hubfleet: the packages cannot be installed")
+    assert sentence in told
+
+
+def test_a_too_old_python_is_told_so() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import environment\n"
+    code += "sys.version_info = (3, 9, 2); sys.argv = ['environment.py', 'demo']; environment.main()"
+    assert "Python 3.11 or newer is needed" in refused(dict(os.environ), [sys.executable, "-c", code])
