@@ -18,8 +18,10 @@ def main() -> int:
         print(f"The ports in {', '.join(VARIABLES.values())} are numbers: {error}", file=sys.stderr)
         return 1
     hub = Hub(Path(os.environ.get("HUBFLEET_STATE", ".hubfleet")).resolve(), Ports(**chosen))
-    # Ctrl-C and SIGTERM both end in the same way, at any moment.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C and SIGTERM both end in the same way, at any moment (also where a shell
+    # has started this in the background, which ignores Ctrl-C).
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)
     try:
         hub.start()
         print(f"\n  JupyterHub is at  {hub.url}")

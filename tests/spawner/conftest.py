@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,32 @@ class SmallHub:
             "cookie_secret": cookie_secret,
             "log": logging.getLogger("jupyterhub-of-the-tests"),
         }
+
+    @staticmethod
+    async def eventually(question: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+        """Return the first true answer to a question; fail if there is none in time."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not (answer := await question()):
+            assert asyncio.get_running_loop().time() < deadline, "it did not come to be in time"
+            await asyncio.sleep(0.05)
+        return answer
+
+    @staticmethod
+    async def nothing_left(backend: Any) -> bool:
+        """Whether the backend has neither an app nor a process of one."""
+        return not await backend.client.list_apps() and not backend.tasks()
+
+    @staticmethod
+    async def ask(url: str) -> dict[str, Any]:
+        """Return what the stand-in of a server tells about itself."""
+
+        def get() -> Any:
+            with urllib.request.urlopen(url + "api", timeout=10) as answer:
+                return json.load(answer)
+
+        told = await asyncio.to_thread(get)
+        assert isinstance(told, dict)
+        return told
 
     def user(self, name: str) -> User:
         """The user of this name; asked again, a new object on the same rows, as after a hub's restart."""

@@ -196,6 +196,12 @@ async def test_a_new_link_waits_for_its_first_sight_once(monkeypatch: pytest.Mon
     assert clock() - begun < 0.1
 
 
+async def eventually_placed(backend: Any) -> None:
+    async with asyncio.timeout(20):
+        while not (await backend.client.get_app("/full")).tasks_running:
+            await asyncio.sleep(0.05)
+
+
 async def test_many_who_ask_why_they_wait_share_one_request(backend: Any) -> None:
     link = link_to(Address(urls=(backend.url,), token=backend.admin_token))
     asked = 0
@@ -207,7 +213,9 @@ async def test_many_who_ask_why_they_wait_share_one_request(backend: Any) -> Non
         return await list_queue()
 
     link.client.list_queue = counted  # type: ignore[method-assign]
-    await backend.client.create_app(App(id="/jupyter/a/notebook", cmd="sleep 1000", cpus=1000))
+    await backend.client.create_app(App(id="/full", cmd="sleep 1000", cpus=64))
+    await eventually_placed(backend)
+    await backend.client.create_app(App(id="/jupyter/a/notebook", cmd="sleep 1000", cpus=1))
     found = await asyncio.gather(*(link.queue_item(f"/jupyter/{name}/notebook") for name in "aaaab"))
     assert asked == 1
     assert [item is not None for item in found] == [True] * 4 + [False]
