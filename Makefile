@@ -22,9 +22,12 @@ test: environment
 journey: environment
 	@$(VENV)/python examples/journey.py --fresh
 
+# mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
+	@mkdir -p build/types/hubfleet
+	@for room in api backend spawner workers; do ln -sfn ../../../$$room build/types/hubfleet/$$room; done
 	@$(VENV)/python -m mypy
 
 .PHONY: environment

@@ -21,8 +21,8 @@ class RoomCommands(click.Group):
                 command = point.load()
             except ModuleNotFoundError as missing:
                 raise click.ClickException(
-                    f"`hubfleet {cmd_name}` needs the package {missing.name}, which is missing;"
-                    " `pip install 'hubfleet[hub]'` brings what a hub needs, 'hubfleet[dask]' what a notebook needs"
+                    f"`hubfleet {cmd_name}` needs the package {missing.name}, which is missing. "
+                    "A hub needs `pip install 'hubfleet[hub]'`, a notebook 'hubfleet[dask]'"
                 ) from missing
             assert isinstance(command, click.Command)
             return command

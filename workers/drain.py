@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ log = logging.getLogger("distributed.worker.drain")
 
 DRAIN_SECONDS = 25.0
 """How long a worker may take to hand over its results before it ends without."""
+
+CLOSE_SECONDS = 2.0
+"""How long a worker may take to close after that."""
 
 _draining: set[asyncio.Task[None]] = set()
 
@@ -60,8 +64,14 @@ async def drain(worker: Worker) -> None:
             log.warning("the results were not handed over within %.0f s; ending without", DRAIN_SECONDS)
         except OSError as error:  # CommClosedError is one
             log.info("nobody to hand the results to: %s", error)
-    # What still runs has been given to others by now; its thread ends with the process.
-    await worker.close(executor_wait=False, reason="SIGTERM")
+    # What still runs has been given to others by now, or nobody wants it: it ends with the process.
+    closing = asyncio.create_task(worker.close(executor_wait=False, reason="SIGTERM"), name="close")
+    done, _ = await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    if not done:
+        # The scheduler had dismissed this worker before, and that close waits for running tasks.
+        log.info("%s ends while tasks run on it that nobody waits for", worker.address_safe)
+        logging.shutdown()
+        os._exit(0)
 
 
 def give_back(dask_worker: Worker) -> None:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import dask.config
 import psutil
 import pytest
 from distributed import Client, Security, wait
@@ -51,7 +52,7 @@ async def test_scale_goes_up_and_down_and_says_how_it_stands(cluster: MarathonCl
     await cluster.scale(2)
     assert len(cluster.plan) == 2  # at once, under placeholders if need be
     await has_workers(cluster, 2)
-    assert "workers=2 of 2" in repr(cluster)
+    await until(lambda: "workers=2 of 2" in repr(cluster))
     await cluster.scale(0)
     await has_workers(cluster, 0)
     assert cluster.workers == {}
@@ -77,20 +78,21 @@ async def test_scaling_down_loses_nothing_and_computes_nothing_twice(
 
 
 async def test_tasks_that_run_or_wait_during_a_scale_down_run_once(
-    cluster: MarathonCluster, runs: Runs
+    arguments: dict[str, Any], runs: Runs
 ) -> None:
-    await cluster.scale(4)
-    await has_workers(cluster, 4)
-    async with Client(cluster, asynchronous=True) as client:
-        # A dependency of all keeps the scheduler from holding tasks back: they wait on the workers.
-        first = client.submit(lambda: 0)
-        await wait(first)
-        task = runs.counting(pause=0.3)
-        results = client.map(lambda number, _: task(number), range(24), [first] * 24, pure=False)
-        await until(lambda: any(runs.folder.iterdir()), what="tasks run")
-        await cluster.scale(1)
-        assert sorted(await client.gather(results)) == [number * number for number in range(24)]
+    # So the scheduler holds nothing back: beside the task that runs on it, each worker has some that wait.
+    with dask.config.set({"distributed.scheduler.worker-saturation": "inf"}):
+        cluster = await MarathonCluster(n_workers=4, **arguments)
+    async with cluster, Client(cluster, asynchronous=True) as client:
+        await has_workers(cluster, 4)
+        assert cluster.scheduler is not None
+        results = client.map(runs.counting(pause=0.5), range(24))
+        await until(lambda: runs.total() >= 4, what="all four run")
+        assert all(len(worker.processing) > 2 for worker in cluster.scheduler.workers.values())
+        # What runs is awaited, what waits is not: it goes to the one that stays.
+        await asyncio.wait_for(cluster.scale(1), 10)
         await has_workers(cluster, 1)
+        assert await client.gather(results) == [number * number for number in range(24)]
     assert runs.total() == 24
 
 
@@ -229,6 +231,17 @@ async def test_close_leaves_no_app_and_no_process(arguments: dict[str, Any], bac
         cluster.scale(1)
 
 
+async def test_close_does_not_wait_for_what_runs(arguments: dict[str, Any], backend: Any, runs: Runs) -> None:
+    cluster = await MarathonCluster(n_workers=2, **arguments)
+    async with Client(cluster, asynchronous=True) as client:
+        await has_workers(cluster, 2)
+        futures = client.map(runs.counting(pause=60), range(4))
+        await until(lambda: runs.total() == 2, what="both workers are busy")
+        await asyncio.wait_for(cluster.close(), 10)
+        assert backend.tasks() == []
+        del futures
+
+
 async def test_the_workers_end_with_the_server_that_owns_them(
     arguments: dict[str, Any], backend: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -304,6 +317,23 @@ async def test_adaptive_scaling_waits_for_a_dead_backend_and_says_so_once(
     await until(lambda: len(adaptive.log) > 20, what="it has tried for a while")
     assert caplog.text.count("scaling waits") == 1
     assert "encountered an error" not in caplog.text
+    await backend.start()
+    await has_workers(cluster, 1)
+
+
+async def test_a_worker_that_dies_while_the_backend_is_dead_is_replaced_afterwards(
+    cluster: MarathonCluster, backend: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.adapt(minimum=1, maximum=1, interval="50ms")
+    await has_workers(cluster, 1)
+    await backend.kill()
+    for process in backend.tasks():
+        process.kill()
+    asked = cluster.marathon_workers._asked
+    await until(
+        lambda: cluster.marathon_workers._asked > asked + 3, what="the backend is asked again and again"
+    )
+    assert caplog.text.count("scaling waits") == 1
     await backend.start()
     await has_workers(cluster, 1)
 

@@ -112,3 +112,17 @@ async def test_a_worker_whose_scheduler_is_gone_ends_at_once(workers: Workers) -
     await workers.add("first")
     await workers.scheduler.close()
     assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
+
+
+async def test_a_worker_that_was_dismissed_before_does_not_wait_for_what_runs(
+    workers: Workers, runs: Runs
+) -> None:
+    """As when a cluster closes: the scheduler says farewell, and then the backend sends SIGTERM."""
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        future = client.submit(runs.counting(pause=60), 3)
+        await until(lambda: any(runs.folder.iterdir()), what="the task runs")
+        await workers.scheduler.close()
+        await until(lambda: "scheduler-close" in (workers.folder / "first.log").read_text())
+        assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
+        del future
