@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.config
 from dask.utils import parse_timedelta
@@ -14,9 +14,7 @@ from distributed.deploy.adaptive import Adaptive
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 
 from .checks import MOST_WORKERS, known_names, whole_number
-
-if TYPE_CHECKING:
-    from .cluster import MarathonCluster
+from .elastic import ElasticCluster
 
 OPTIONS = ("minimum", "maximum", "interval", "wait_count", "target_duration", "worker_key")
 
@@ -80,9 +78,9 @@ class WorkersAdaptive(Adaptive):
     only after a while.
     """
 
-    cluster: MarathonCluster
+    cluster: ElasticCluster
 
-    def __init__(self, cluster: MarathonCluster, **options: Any) -> None:
+    def __init__(self, cluster: ElasticCluster, **options: Any) -> None:
         self._allowed = math.inf  # workers, until `_hold_until`
         self._hold_until = self._away_until = -math.inf
         self._hold, self._away = _HOLD_FIRST, _AWAY_FIRST

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from hubfleet.api.errors import BackendUnreachable, RequestRefused
 
-if TYPE_CHECKING:
-    from .cluster import MarathonCluster
+from .elastic import ElasticCluster
 
 log = logging.getLogger("hubfleet.workers")
 
@@ -18,7 +16,7 @@ _SETTLED = 30.0  # seconds between questions while all are there that shall be
 _GROWTH = 1.3
 
 
-async def follow(cluster: MarathonCluster) -> None:
+async def follow(cluster: ElasticCluster) -> None:
     """Follow the workers of a cluster until cancelled.
 
     The scheduler, in this process, knows of itself when a worker comes or goes; the backend
@@ -40,7 +38,7 @@ async def follow(cluster: MarathonCluster) -> None:
         await _ask(cluster)
 
 
-def _settled(cluster: MarathonCluster) -> bool:
+def _settled(cluster: ElasticCluster) -> bool:
     count = cluster.marathon_workers.count
     if count.gone:
         return True  # for good: an app of the same name would not be ours
@@ -49,7 +47,7 @@ def _settled(cluster: MarathonCluster) -> bool:
     )
 
 
-async def _ask(cluster: MarathonCluster) -> None:
+async def _ask(cluster: ElasticCluster) -> None:
     """Read the count, and fulfil a wish that came while the backend was away."""
     trouble = cluster.trouble
     try:
