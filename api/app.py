@@ -73,7 +73,7 @@ class HealthCheck(Wire):
     timeout_seconds: Period = 20
     max_consecutive_failures: Count = 3
     delay_seconds: Count = 15
-    ignore_http1xx: bool | None = None
+    ignore_http1xx: bool | None = Field(default=None, alias="ignoreHttp1xx")
     ip_protocol: Literal["IPv4", "IPv6"] | None = None
 
 

@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from .app import App
 from .errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
 from .status import AppStatus, Deployment, QueueItem, Task
+from .wire import Wire
 
 log = logging.getLogger("hubfleet.client")
 
@@ -28,7 +29,7 @@ _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 # Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
 STREAM_SILENCE_SECONDS = 35.0
 
-_OURS = {MarathonTask: Task, MarathonDeployment: Deployment}
+_OURS: dict[type, type[Wire]] = {MarathonTask: Task, MarathonDeployment: Deployment}
 # The last of them, and the queue's `explanation`, are our backend's own. They are asked for, since
 # the client 0.13.0 takes no field that it does not know; Marathon ignores values it does not know.
 _EMBEDDED = ["app.tasks", "app.deployments", "app.lastTaskFailure", "app.stderr"]
@@ -95,7 +96,7 @@ class Transport(MarathonClient):
         failures = []
         for server in self.servers:
             try:
-                response = self.session.request(
+                response: requests.Response = self.session.request(
                     method,
                     server.rstrip("/") + path,
                     params=params,
@@ -168,7 +169,7 @@ class Transport(MarathonClient):
         failures = []
         for server in self.servers:
             try:
-                response = self.session.get(
+                response: requests.Response = self.session.get(
                     server.rstrip("/") + "/v2/events",
                     params={"event_type": list(event_types)} if event_types else None,
                     headers={**self._headers(), "Accept": "text/event-stream"},

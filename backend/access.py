@@ -114,7 +114,6 @@ class Caller:
         owned = {**app.labels, labels.OWNER: owner} if owner else app.labels
         return app.model_copy(update={"user": account, "labels": owned})
 
-
     def _account(self, owner: str | None, apps: dict[str, AppRecord]) -> str | None:
         """Return the account of a new app: that of its owner, or of the caller's servers; None is our own.
 

@@ -21,22 +21,13 @@ TOKEN_VARIABLE = "HUBFLEET_BACKEND_TOKEN"  # noqa: S105 (the name of a variable)
 _TOKEN_LEAST = 16  # characters; a random token of that length cannot be guessed
 
 
-class PortRange(click.ParamType):
-    """Two port numbers with a dash between them."""
-
-    name = "FIRST-LAST"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Return the first and the last port."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)-(\d+)", str(value))
-        first, last = (int(match[1]), int(match[2])) if match else (0, 0)
-        if not 0 < first <= last <= 65535:
-            self.fail(f"{value!r} is no range of ports such as 31000-32000", param, ctx)
-        return first, last
+def _port_range(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
+    """Return the first and the last port of an option such as 31000-32000."""
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value)
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 0 < first <= last <= 65535:
+        raise click.BadParameter(f"{value!r} is no range of ports such as 31000-32000", ctx, param)
+    return first, last
 
 
 @click.command()
@@ -84,7 +75,8 @@ class PortRange(click.ParamType):
 )
 @click.option(
     "--ports",
-    type=PortRange(),
+    callback=_port_range,
+    metavar="FIRST-LAST",
     default="31000-32000",
     show_default=True,
     help="Ports that tasks are given.",

@@ -19,6 +19,10 @@ class NotJson(Exception):
     """The body is no JSON; the message is the parser's."""
 
 
+class EmptyBody(NotJson):
+    """There is no body where one is needed."""
+
+
 class WrongShape(Exception):
     """The JSON has not the shape of an app: Marathon's other kind of 422."""
 
@@ -35,6 +39,8 @@ def parse_json(body: bytes) -> Any:
     NotJson
         It holds none, or one with what JSON does not know (NaN, lone surrogates).
     """
+    if not body.strip():
+        raise EmptyBody("No content to map due to end-of-input")
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON number")

@@ -19,10 +19,29 @@ BUFFERED_EVENTS = 1024
 
 @dataclass(eq=False)
 class Subscription:
-    """One reader's queue of events; None at its end means that the reader was too slow."""
+    """One reader's queue of events.
+
+    Parameters
+    ----------
+    wants
+        Says which events are collected.
+    overrun
+        Called when the reader is too slow; nothing is collected from then on.
+    """
 
     wants: Callable[[Event], bool]
-    queue: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
+    overrun: Callable[[], None]
+    queue: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+
+    async def take(self, timeout: float) -> list[Event]:
+        """Return all that is collected, at the latest after `timeout` seconds."""
+        try:
+            found = [await asyncio.wait_for(self.queue.get(), timeout)]
+        except TimeoutError:
+            return []
+        while not self.queue.empty():
+            found.append(self.queue.get_nowait())
+        return found
 
 
 class EventBus:
@@ -31,11 +50,9 @@ class EventBus:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
 
-    def subscribe(self, wants: Callable[[Event], bool]) -> Subscription:
-        """Begin to collect the events that `wants` approves of."""
-        subscription = Subscription(wants)
+    def subscribe(self, subscription: Subscription) -> None:
+        """Begin to collect."""
         self._subscriptions.add(subscription)
-        return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop collecting."""
@@ -48,7 +65,7 @@ class EventBus:
                 continue
             if subscription.queue.qsize() >= BUFFERED_EVENTS:
                 self.unsubscribe(subscription)
-                subscription.queue.put_nowait(None)
+                subscription.overrun()
             else:
                 subscription.queue.put_nowait(event)
 

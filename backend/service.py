@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pwd
 import signal
 import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -21,13 +24,11 @@ from .events import EventBus
 from .orchestrator.orchestrator import Orchestrator
 from .server.application import make_application
 from .server.base import Services
+from .server.limits import CUT_BODY_BYTES, SLOW_BODY_SECONDS
 from .state import State
 from .store import Store
 
 log = logging.getLogger("hubfleet.backend")
-
-_ABSOLUTE_BODY_BYTES = 10 * 1024 * 1024  # beyond this a connection is cut without an answer
-_SLOW_BODY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,38 @@ def listen(settings: Settings) -> list[socket.socket]:
         ) from error
 
 
-def base_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what every task finds in its environment, from the backend's own.
+def base_environment(environment: Mapping[str, str], user: str | None) -> dict[str, str]:
+    """Return what every task of an account finds in its environment, from the backend's own.
 
     Programs of the backend's Python environment come first, so that
     ``jupyterhub-singleuser`` is found. Nothing else of the backend's environment
     passes: it holds the backend's secrets.
+
+    Parameters
+    ----------
+    environment
+        The backend's own.
+    user
+        The account that the task is to run as, or None for the backend's own.
     """
     own_programs = str(Path(sys.executable).parent)
     path = environment.get("PATH", os.defpath)
-    passed = {name: environment[name] for name in ("LANG", "LC_ALL", "TZ", "HOME") if name in environment}
-    return {**passed, "PATH": path if path.startswith(own_programs) else f"{own_programs}:{path}"}
+    passed = {name: environment[name] for name in ("LANG", "LC_ALL", "TZ") if name in environment}
+    return {
+        **passed,
+        **_account(user, environment.get("HOME") if user is None else None),
+        "PATH": path if path.startswith(own_programs) else f"{own_programs}:{path}",
+    }
+
+
+def _account(user: str | None, home: str | None) -> dict[str, str]:
+    """Return what a login sets; of an account that there is not the driver will say so."""
+    try:
+        entry = pwd.getpwuid(os.geteuid()) if user is None else pwd.getpwnam(user)
+    except KeyError:
+        return {"HOME": home} if home else {}
+    shell = entry.pw_shell or "/bin/sh"
+    return {"HOME": home or entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": shell}
 
 
 async def serve(
@@ -121,7 +143,11 @@ async def serve(
         port_range=settings.ports,
     )
     orchestrator = Orchestrator(
-        State(store), driver, EventBus(), settings.state_dir / "sandboxes", base_environment(os.environ)
+        State(store),
+        driver,
+        EventBus(),
+        settings.state_dir / "sandboxes",
+        partial(base_environment, dict(os.environ)),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -133,9 +159,8 @@ async def serve(
     authenticator = Authenticator(settings.admin_tokens, settings.prefix, hub)
     server = HTTPServer(
         make_application(Services(orchestrator, authenticator)),
-        max_buffer_size=_ABSOLUTE_BODY_BYTES,
-        max_body_size=_ABSOLUTE_BODY_BYTES,
-        body_timeout=_SLOW_BODY_SECONDS,
+        max_body_size=CUT_BODY_BYTES,
+        body_timeout=SLOW_BODY_SECONDS,
         idle_connection_timeout=600,
     )
     server.add_sockets(sockets)
@@ -148,7 +173,8 @@ async def serve(
     )
     asked = asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait({asked, orchestrator.failed}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {asked, orchestrator.failed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
         if hub_gone is not None:

@@ -175,7 +175,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
             volumes=format_volumes(self.volumes, lambda template: self.format_volume_name(template, self)),
             constraints=self.marathon_constraints,
             unreachable_strategy=self.unreachable_strategy,
-            run_as=self.mesos_user or None,
+            run_as=self.format_string(self.mesos_user) if self.mesos_user else None,
             health_failures=self.health_check_failures,
         )
 

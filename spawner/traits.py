@@ -249,6 +249,12 @@ class ServerTraits(HasTraits):
         help="""
         System user that runs the server (the app's ``user``); default: the backend's own.
 
+        JupyterHub's template names are replaced: ``"{username}"`` runs each server as the account
+        of its user's name. The backend must then run as root, and refuses names without an account::
+
+            c.MarathonSpawner.mesos_user = "{username}"
+            c.MarathonSpawner.home_dir = "/home/{username}"
+
         A server that runs as root has to be told that it may, by ``c.Spawner.args = ["--allow-root"]``.
         """,
     ).tag(config=True)

@@ -39,6 +39,7 @@ class RunningBackend:
         self.url = f"http://127.0.0.1:{self.port}"
         self.ports = ports
         self.options = {"cpus": "64", "mem": "65536", **options}
+        self.environment: dict[str, str] = {}
         self.client = Client(self.url, token=TOKEN)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = state_dir.parent / "backend.log"
@@ -57,7 +58,7 @@ class RunningBackend:
                     *(f"--state-dir={self.state_dir}", f"--ports={self.ports[0]}-{self.ports[1]}"),
                     *arguments,
                 ],
-                env={**environment, "HUBFLEET_BACKEND_TOKEN": TOKEN},
+                env={**environment, **self.environment, "HUBFLEET_BACKEND_TOKEN": TOKEN},
                 stdout=log,
                 stderr=log,
             )

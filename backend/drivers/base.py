@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class TaskExit:
         if self.exit_code is not None:
             return f"Command exited with status {self.exit_code}"
         if self.signal is not None:
-            return f"Command terminated with signal {self.signal}"
+            return f"Command terminated with signal {signal.strsignal(self.signal) or self.signal}"
         return "Command ended while nobody could see how"
 
 

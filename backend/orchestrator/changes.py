@@ -6,7 +6,8 @@ is the orchestrator's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,11 +18,21 @@ from hubfleet.api.status import Action, Step
 from hubfleet.api.wire import format_timestamp
 
 from .. import events
+from ..drivers import Offer
 from ..events import EventBus
 from ..records import AppRecord, DeploymentRecord, Goal, Instance
 from ..state import State
 from . import plans
-from .refusals import AppExists, Locked, NoSuchApp, NoSuchDeployment, NotValid, TooManyDeployments
+from .placement import impossible
+from .refusals import (
+    AppExists,
+    Locked,
+    NoSuchApp,
+    NoSuchDeployment,
+    NoSuchPath,
+    NotValid,
+    TooManyDeployments,
+)
 
 MAX_DEPLOYMENTS = 100
 """Most deployments at once, as Marathon's ``--max_running_deployments``."""
@@ -36,13 +47,22 @@ class Changes:
         What is known.
     bus
         Who is told.
+    offers
+        Returns the places there are.
     accepted
         Called with the ids of the apps of each accepted change, after it is stored.
     """
 
-    def __init__(self, state: State, bus: EventBus, accepted: Callable[[Iterable[str]], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        bus: EventBus,
+        offers: Callable[[], Sequence[Offer]],
+        accepted: Callable[[Iterable[str]], None],
+    ) -> None:
         self._state = state
         self._bus = bus
+        self._offers = offers
         self._accepted = accepted
 
     def create(self, app: App, force: bool = False) -> DeploymentRecord:
@@ -65,20 +85,27 @@ class Changes:
         """End an app, and those that it owns."""
         if app_id not in self._state.apps:
             raise NoSuchApp(app_id)
-        going = [app_id, *(record.id for record in self._state.owned_by(app_id))]
-        return self._deploy(dict.fromkeys(going), force)
+        return self._deploy({app_id: None}, force)
 
     def kill_and_scale(self, victims: Sequence[Instance], force: bool = False) -> DeploymentRecord:
-        """End exactly these instances, and lower their apps' counts by as many."""
-        lost: dict[str, int] = {}
+        """End exactly these instances, and lower their apps' counts by as many.
+
+        Those that are to end already are not counted again.
+
+        Raises
+        ------
+        ChangeRefused
+            An app is gone already, or others are changing it.
+        """
         for instance in victims:
-            if instance.goal is Goal.RUNNING:
-                lost[instance.app_id] = lost.get(instance.app_id, 0) + 1
+            if instance.app_id not in self._state.apps:
+                raise NoSuchPath(instance.app_id)
+        doomed = [instance for instance in victims if instance.goal is Goal.RUNNING]
         targets: dict[str, App | None] = {}
-        for app_id, count in lost.items():
+        for app_id, count in Counter(instance.app_id for instance in doomed).items():
             app = self._state.apps[app_id].app
             targets[app_id] = app.model_copy(update={"instances": max(0, app.instances - count)})
-        return self._deploy(targets, force, victims)
+        return self._deploy(targets, force, doomed)
 
     def cancel(self, deployment_id: str) -> None:
         """Stop a deployment where it is; the definitions stay as they are."""
@@ -90,7 +117,7 @@ class Changes:
     def revert(self, deployment_id: str) -> DeploymentRecord:
         """Deploy what was before a deployment that is under way."""
         deployment = self._deployment(deployment_id)
-        return self._deploy(dict(deployment.originals), force=True)
+        return self._deploy(deployment.originals, force=True, restoring=True)
 
     def _deployment(self, deployment_id: str) -> DeploymentRecord:
         deployment = self._state.deployments.get(deployment_id)
@@ -99,28 +126,46 @@ class Changes:
         return deployment
 
     def _deploy(
-        self, targets: Mapping[str, App | None], force: bool, victims: Sequence[Instance] = ()
+        self,
+        targets: Mapping[str, App | None],
+        force: bool,
+        victims: Sequence[Instance] = (),
+        restoring: bool = False,
     ) -> DeploymentRecord:
-        """Check, version and store new definitions, with the deployment that leads there."""
+        """Check, version and store new definitions, with the deployment that leads there.
+
+        Parameters
+        ----------
+        victims
+            Instances that are to end with it.
+        restoring
+            Whether the configurations are former ones, whose tasks may still be there and
+            are then good as they are.
+        """
+        targets = self._with_owned(targets)
         conflicts = self._conflicts(targets, force)
-        for app_id, app in targets.items():
-            if app is not None:
-                self._check_place(
-                    app_id, app, removed=[key for key, value in targets.items() if value is None]
-                )
         before = {app_id: self._definition(app_id) for app_id in targets}
+        broken = [*self._misplaced(targets), *self._too_large(before, targets)]
+        if broken:
+            raise NotValid(broken)
         deployment = DeploymentRecord.of(self._state.next_version(), plans.steps(before, targets))
         deployment.originals = before
         if victims and not deployment.steps:
-            deployment.steps = [
-                Step(actions=[Action(action="ScaleApplication", app=app_id) for app_id in targets])
-            ]
+            scale = [Action(action="ScaleApplication", app=app_id) for app_id in targets]
+            deployment.steps = [Step(actions=scale)]
         with self._state.transaction():
             for conflict in conflicts:
                 self._state.drop_deployment(conflict)
             for app_id, app in targets.items():
-                self._store_target(app_id, before[app_id], app, deployment.version)
-            for instance in victims:
+                self._store_target(app_id, before[app_id], app, deployment.version, restoring)
+            # An app made anew under the same id must not take the old one's tasks for its own.
+            ending = [
+                instance
+                for app_id, app in targets.items()
+                if app is None
+                for instance in self._state.instances_of(app_id)
+            ]
+            for instance in [*victims, *ending]:
                 instance.goal = Goal.STOPPED
                 self._state.put_instance(instance)
             if deployment.steps:
@@ -129,11 +174,21 @@ class Changes:
         self._accepted(targets)
         return deployment
 
+    def _with_owned(self, targets: Mapping[str, App | None]) -> dict[str, App | None]:
+        """Return the targets and, with each app that goes, those that have no reason to be without it."""
+        owned = {
+            record.id: None
+            for app_id, app in targets.items()
+            if app is None
+            for record in self._state.owned_by(app_id)
+        }
+        return {**owned, **targets}
+
     def _definition(self, app_id: str) -> App | None:
         record = self._state.apps.get(app_id)
         return record.app if record else None
 
-    def _conflicts(self, targets: Iterable[str], force: bool) -> list[DeploymentRecord]:
+    def _conflicts(self, targets: Mapping[str, App | None], force: bool) -> list[DeploymentRecord]:
         found = {
             deployment.id: deployment
             for app_id in targets
@@ -141,51 +196,62 @@ class Changes:
         }
         if found and not force:
             raise Locked(list(found))
-        if len(self._state.deployments) - len(found) >= MAX_DEPLOYMENTS:
+        # What ends apps is always taken: it is the way out when too much is under way.
+        ends = all(app is None for app in targets.values())
+        if not ends and len(self._state.deployments) - len(found) >= MAX_DEPLOYMENTS:
             raise TooManyDeployments(MAX_DEPLOYMENTS)
         return list(found.values())
 
-    def _check_place(self, app_id: str, app: App, removed: Sequence[str]) -> None:
-        violations = []
-        for other in self._state.apps:
-            if other.startswith(f"{app_id}/") and other not in removed:
-                violations.append(
-                    Violation("/id", f"{app_id} is the group of {other}; an app cannot be both")
-                )
-            elif app_id.startswith(f"{other}/") and other not in removed:
-                violations.append(Violation("/id", f"{other} is an app, so it cannot hold the app {app_id}"))
-        owner = app.labels.get(labels.OWNER)
-        if owner is not None and (owner not in self._state.apps or owner in removed):
-            violations.append(
-                Violation(
+    def _misplaced(self, targets: Mapping[str, App | None]) -> Iterator[Violation]:
+        """Yield where an app would be in another one's place, or without its owner."""
+        after = {app_id for app_id in self._state.apps if app_id not in targets}
+        after.update(app_id for app_id, app in targets.items() if app is not None)
+        for app_id, app in targets.items():
+            if app is None:
+                continue
+            above = [app_id[:cut] for cut in range(1, len(app_id)) if app_id[cut] == "/"]
+            if holder := next((other for other in above if other in after), None):
+                yield Violation("/id", f"{holder} is an app, so it cannot hold the app {app_id}")
+            if held := next((other for other in after if other.startswith(f"{app_id}/")), None):
+                yield Violation("/id", f"{app_id} is the group of {held}; an app cannot be both")
+            owner = app.labels.get(labels.OWNER)
+            if owner is not None and owner not in after:
+                yield Violation(
                     f"/labels/{labels.OWNER}",
                     f"the app {owner} that is to own this one is not there, or is ending",
                 )
-            )
-        if violations:
-            raise NotValid(violations[:3])
 
-    def _store_target(self, app_id: str, old: App | None, new: App | None, version: datetime) -> None:
+    def _too_large(
+        self, before: Mapping[str, App | None], targets: Mapping[str, App | None]
+    ) -> Iterator[Violation]:
+        """Yield why a task of a new configuration would never find a place."""
+        for app_id, app in targets.items():
+            old = before[app_id]
+            if app is not None and (old is None or not plans.same_configuration(old, app)):
+                yield from impossible(app, self._offers())
+
+    def _store_target(
+        self, app_id: str, old: App | None, new: App | None, version: datetime, restoring: bool
+    ) -> None:
         if new is None:
             self._state.drop_app(app_id)
             return
-        if old is None:
-            info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
-        elif plans.same_configuration(old, new):
-            if old.instances == new.instances:
-                return
-            assert old.version_info is not None
-            info = old.version_info.model_copy(update={"last_scaling_at": version})
-        else:
-            info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
+        same = old is not None and plans.same_configuration(old, new)
+        if old is not None and same and old.instances == new.instances:
+            return
+        info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
+        if old is not None and (same or restoring):
+            of_configuration = old.version_info if same else new.version_info
+            assert of_configuration is not None
+            info = of_configuration.model_copy(update={"last_scaling_at": version})
         app = new.model_copy(update={"version": version, "version_info": info})
         former = self._state.apps.get(app_id)
         kept: dict[str, Any] = {}
-        if former is not None and old is not None:
+        if former is not None:
             kept["last_task_failure"] = former.last_task_failure
-            if plans.same_configuration(old, new):
+            if same:
                 kept["backoff"] = former.backoff
-        self._state.put_app(AppRecord(app=app, **kept))
+        self._state.define_app(AppRecord(app=app, **kept))
 
     def _announce(self, deployment: DeploymentRecord, conflicts: Iterable[DeploymentRecord]) -> None:
         for conflict in conflicts:

@@ -13,24 +13,25 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 
 from hubfleet.api import labels
-from hubfleet.api.app import App
-from hubfleet.api.status import TaskFailure
 from hubfleet.api.wire import now
 
 from .. import events
-from ..drivers import Driver, TaskExit, TaskSpec
+from ..drivers import Driver, DriverError, TaskExit, TaskSpec
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, DeploymentRecord, Goal, Instance, config_version
 from ..state import State
-from . import backoff, environment, health, scaling
+from . import backoff, ends, environment, scaling
 from .changes import Changes
+from .ends import TaskEnd
 from .placer import Placer
-from .runner import KILL_GRACE_SECONDS, TaskEnd, TaskRunner
+from .probing import Probing
+from .runner import KILL_GRACE_SECONDS, TaskRunner
 from .sandbox import last_lines
 
 log = logging.getLogger("hubfleet.backend")
 
-_FAILURES = frozenset({Condition.FAILED, Condition.ERROR, Condition.GONE})
+_MOST_BORN_AT_ONCE = 200
+_FORGET_PAUSE_FIRST, _FORGET_PAUSE_MOST = 1.0, 300.0  # seconds
 
 
 class Orchestrator:
@@ -47,7 +48,8 @@ class Orchestrator:
     sandboxes
         Where the tasks' working directories are made.
     base_environment
-        What every task finds in its environment, below what Marathon and its app set.
+        What the tasks of an account find in their environment, below what Marathon and
+        their app set; None is the backend's own account.
     """
 
     def __init__(
@@ -56,19 +58,19 @@ class Orchestrator:
         driver: Driver,
         bus: EventBus,
         sandboxes: Path,
-        base_environment: Mapping[str, str],
+        base_environment: Callable[[str | None], Mapping[str, str]],
     ) -> None:
         self.state = state
         self.bus = bus
-        self.changes = Changes(state, bus, self._enqueue_all)
+        self.changes = Changes(state, bus, driver.offers, self._enqueue_all)
         self.placer = Placer(state, driver, self._place)
+        self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill)
         self._driver = driver
         self._sandboxes = sandboxes
         self._base_environment = base_environment
         self._waiting_apps: dict[str, None] = {}  # an ordered set
         self._wakeup = asyncio.Event()
         self._runners: dict[str, TaskRunner] = {}  # by task id
-        self._probers: dict[str, list[health.HealthProber]] = {}  # by task id
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done with an exception when the orchestrator cannot go on."""
@@ -86,24 +88,23 @@ class Orchestrator:
             owner = record.app.labels.get(labels.OWNER)
             if owner is not None and owner not in self.state.apps and record.id in self.state.apps:
                 self.changes.remove(record.id)
-        self._enqueue_all(
-            [*self.state.apps, *(instance.app_id for instance in self.state.instances.values())]
-        )
+        self._enqueue_all(self.state.apps)
+        self._enqueue_all(instance.app_id for instance in self.state.instances.values())
+        for deployment in self.state.deployments.values():
+            self._enqueue_all(deployment.affected_apps)
 
     async def close(self) -> None:
         """Let go; the tasks keep running."""
-        for probers in self._probers.values():
-            for prober in probers:
-                prober.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._driver.close()
 
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._reap)
+        return task
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -113,36 +114,49 @@ class Orchestrator:
     async def _recover(self) -> None:
         """Match what the store says runs with what the engine says runs."""
         known = await self._driver.recover()
+        running = {task_id for task_id, task_exit in known.items() if task_exit is None}
         expected = {
             instance.task_id: instance for instance in self.state.instances.values() if instance.launched
         }
         for task_id, instance in expected.items():
-            task_exit = known.get(task_id)
-            if task_id in known and task_exit is None:
+            if task_id in running:
+                self._run(instance, found_running=True)
                 if instance.condition is Condition.PROVISIONED:
                     self._started(instance)
-                self._run(instance, found_running=True)
-                if instance.condition is Condition.RUNNING:
+                elif instance.condition is Condition.RUNNING:
                     self._begin_probing(instance)
             elif task_id not in known and instance.condition is Condition.PROVISIONED:
                 self._run(instance, found_running=False)  # chosen, but not yet started
             else:
-                self._ended(instance, TaskEnd(task_exit or TaskExit(task_id, None, None)))
+                self._ended(instance, TaskEnd(known.get(task_id) or TaskExit(task_id, None, None)))
+                continue
             if instance.condition is Condition.KILLING or instance.goal is Goal.STOPPED:
                 self._kill(instance)
-        for task_id, task_exit in known.items():
-            if task_id in expected:
-                continue
-            if task_exit is None:
+        strangers = self.state.strangers(running - expected.keys())
+        for task_id in known.keys() - expected.keys():
+            if task_id in strangers:
+                log.warning("%s runs, but no app here knows it; it is left alone", task_id)
+            elif task_id in running:
                 log.warning("%s runs on the engine, but no app here wants it; it is ended", task_id)
                 self._run_unwanted(task_id)
             else:
-                await self._driver.forget(task_id)
+                self._spawn(self._forget(task_id))
+
+    async def _forget(self, task_id: str) -> None:
+        """Let the engine drop an ended task and its sandbox; what cannot be done now may be later."""
+        pause = _FORGET_PAUSE_FIRST
+        while True:
+            try:
+                return await self._driver.forget(task_id)
+            except DriverError as error:
+                log.warning("cannot clean up after %s yet: %s", task_id, error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 4, _FORGET_PAUSE_MOST)
 
     def _run_unwanted(self, task_id: str) -> None:
         def forget(_: TaskEnd) -> None:
             self._runners.pop(task_id, None)
-            self._spawn(self._driver.forget(task_id))
+            self._spawn(self._forget(task_id))
 
         spec = TaskSpec(task_id, (), {}, self._sandboxes / task_id)
         runner = TaskRunner(spec, self._driver, KILL_GRACE_SECONDS, lambda: None, forget)
@@ -178,19 +192,24 @@ class Orchestrator:
             for instance in decision.kill:
                 instance.goal = Goal.STOPPED
                 self.state.put_instance(instance)
-            born = [Instance.scheduled(record.app) for _ in range(decision.start)] if record else []
+            # A few at a time, so that requests are answered in between.
+            count = min(decision.start, _MOST_BORN_AT_ONCE)
+            born = [Instance.scheduled(record.app) for _ in range(count)] if record else []
             for instance in born:
                 self.state.put_instance(instance)
         for instance in born:
             self.bus.publish(events.instance_changed(instance))
+        if decision.start > len(born):
+            self._enqueue(app_id)
         for instance in self.state.instances_of(app_id):
             if instance.goal is Goal.STOPPED:
                 self._kill(instance)
-        if any(instance.condition is Condition.SCHEDULED for instance in self.state.instances_of(app_id)):
+        left = self.state.instances_of(app_id)
+        if any(instance.condition is Condition.SCHEDULED for instance in left):
             self.placer.wake()
         for deployment in self.state.deployments_of(app_id):
             self._advance(deployment)
-        if record is None and not self.state.instances_of(app_id) and app_id not in self.state.apps:
+        if record is None and not left:
             self.state.forget_versions(app_id)
 
     def _advance(self, deployment: DeploymentRecord) -> None:
@@ -237,7 +256,9 @@ class Orchestrator:
         spec = TaskSpec(
             task_id=instance.task_id,
             command=environment.command(app),
-            environment=environment.environment(app, instance, self._base_environment, str(sandbox)),
+            environment=environment.environment(
+                app, instance, self._base_environment(app.user), str(sandbox)
+            ),
             sandbox=sandbox,
             user=app.user,
         )
@@ -280,7 +301,7 @@ class Orchestrator:
         if instance.condition is not Condition.KILLING:
             instance.condition = Condition.KILLING
             self.state.put_instance(instance)
-            self._stop_probing(instance)
+            self._probing.stop(instance)
             self._publish_state(instance)
         runner = self._runners.get(instance.task_id)
         if runner is not None:
@@ -292,15 +313,14 @@ class Orchestrator:
             if runner is not None:
                 runner.exited(task_exit)
             else:
-                await self._driver.forget(task_exit.task_id)
+                self._spawn(self._forget(task_exit.task_id))
 
     def _ended(self, instance: Instance, end: TaskEnd) -> None:
         """Take the end of a task: the instance goes, or waits for its next one."""
         task_id = instance.task_id
-        condition, message = _outcome(instance, end)
+        condition, message = ends.outcome(instance, end)
         record = self.state.apps.get(instance.app_id)
-        failure = self._failure(instance, condition, message)
-        self._stop_probing(instance)
+        self._probing.stop(instance)
         self._runners.pop(task_id, None)
         instance.condition = condition
         update, change = events.status_update(instance, message), events.instance_changed(instance)
@@ -311,12 +331,13 @@ class Orchestrator:
         )
         with self.state.transaction():
             if record is not None and again:
-                if failure is not None:
-                    record.last_task_failure = failure
+                if ends.is_failure(instance):
+                    stderr = last_lines(self._sandboxes / task_id / "stderr")
+                    record.last_task_failure = ends.failure(instance, message, stderr)
                 if condition is not Condition.KILLED:
                     record.backoff = self._next_backoff(record)
                 self.state.put_app(record)
-                _schedule_again(instance, record.app)
+                ends.schedule_again(instance, record.app)
                 self.state.put_instance(instance)
             else:
                 self.state.drop_instance(instance)
@@ -325,7 +346,7 @@ class Orchestrator:
         if again:
             self.bus.publish(events.instance_changed(instance))
         log.info("%s ended: %s", task_id, message)
-        self._spawn(self._driver.forget(task_id))
+        self._spawn(self._forget(task_id))
         self._enqueue(instance.app_id)
         self.placer.wake()
 
@@ -335,86 +356,11 @@ class Orchestrator:
             current = None
         return backoff.after_end(current, record.app, now())
 
-    def _failure(self, instance: Instance, condition: Condition, message: str) -> TaskFailure | None:
-        if condition not in _FAILURES and instance.kill_reason is None:
-            return None
-        return TaskFailure.model_validate(
-            {
-                "app_id": instance.app_id,
-                "task_id": instance.task_id,
-                "state": f"TASK_{condition.name}",
-                "message": message,
-                "host": instance.host,
-                "slave_id": instance.host,
-                "timestamp": now(),
-                "version": instance.version,
-                "stderr": last_lines(self._sandboxes / instance.task_id / "stderr"),
-            }
-        )
-
-    # -- health -------------------------------------------------------------------------
-
     def _begin_probing(self, instance: Instance) -> None:
         app = self.state.definition(instance)
-        assert app is not None
-        self._probers[instance.task_id] = [
-            health.HealthProber(instance, check, self._probe_callback(instance, app, index))
-            for index, check in enumerate(app.health_checks)
-            if check.protocol in health.PROBED_HERE
-        ]
-
-    def _probe_callback(self, instance: Instance, app: App, index: int) -> Callable[[str | None], None]:
-        return lambda failure: self._probed(instance, app, index, failure)
-
-    def _stop_probing(self, instance: Instance) -> None:
-        for prober in self._probers.pop(instance.task_id, ()):
-            prober.close()
-
-    def _probed(self, instance: Instance, app: App, index: int, failure: str | None) -> None:
-        if instance.condition is not Condition.RUNNING:
-            return
-        check = app.health_checks[index]
-        was_alive = instance.health[index].alive if index in instance.health else None
-        verdict = health.updated(instance, index, check, failure)
-        instance.health[index] = verdict.health
-        if verdict.health.alive != was_alive:
-            self.state.put_instance(instance)
-            if was_alive is not None or verdict.health.alive:
-                for event in events.health_changed(instance, verdict.health.alive):
-                    self.bus.publish(event)
-            self._enqueue(instance.app_id)
-        if verdict.counted:
-            self.bus.publish(events.failed_health_check(instance, check))
-        if verdict.kill:
-            reason = failure or "no answer"
-            self.bus.publish(events.unhealthy_kill(instance, reason))
-            self.kill(instance, f"Task was killed since health check failed. Reason: {reason}")
+        assert app is not None, f"no definition of {instance.id}"
+        self._probing.begin(instance, app)
 
     def _publish_state(self, instance: Instance) -> None:
         self.bus.publish(events.status_update(instance))
         self.bus.publish(events.instance_changed(instance))
-
-
-def _outcome(instance: Instance, end: TaskEnd) -> tuple[Condition, str]:
-    """Return what the end of a task is called, and the sentence on it."""
-    if end.refusal is not None:
-        return Condition.ERROR, end.refusal
-    if instance.condition is Condition.KILLING:
-        return Condition.KILLED, instance.kill_reason or end.exit.message
-    if end.exit.exit_code is None and end.exit.signal is None:
-        return Condition.GONE, end.exit.message
-    if end.exit.exit_code == 0:
-        return Condition.FINISHED, end.exit.message
-    return Condition.FAILED, end.exit.message
-
-
-def _schedule_again(instance: Instance, app: App) -> None:
-    assert app.version is not None
-    instance.incarnation += 1
-    instance.condition = Condition.SCHEDULED
-    instance.version = app.version
-    instance.since = now()
-    instance.host, instance.ports = "", []
-    instance.staged_at = instance.started_at = None
-    instance.kill_reason = None
-    instance.health = {}

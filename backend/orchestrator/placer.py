@@ -70,25 +70,23 @@ class Placer:
                 waiting.setdefault(instance.app_id, []).append(instance)
         self.reasons = {app_id: reasons for app_id, reasons in self.reasons.items() if app_id in waiting}
         pause = _IDLE_SECONDS
+        # While the engine is asked for ports others may end, but only this coroutine reserves,
+        # so what was counted at the start is never too little.
+        places = self._places()
         for app_id in sorted(waiting, key=lambda app_id: min(each.since for each in waiting[app_id])):
             launch_at = self._launch_at(app_id)
             if launch_at is not None and launch_at > now():
                 pause = min(pause, (launch_at - now()).total_seconds() + 0.001)
                 continue
-            await self._place_app(app_id, waiting[app_id])
+            await self._place_app(app_id, waiting[app_id], places)
         return pause
 
     def _launch_at(self, app_id: str) -> datetime | None:
         record = self._state.apps.get(app_id)
         return backoff.launch_at(record.backoff) if record else None
 
-    async def _place_app(self, app_id: str, instances: list[Instance]) -> None:
-        """Place the waiting instances of one app, which are all alike, until one does not fit.
-
-        While the engine is asked for ports others may free what they hold, but only this
-        coroutine reserves, so what was counted at the start is never too little.
-        """
-        places = self._places()
+    async def _place_app(self, app_id: str, instances: list[Instance], places: list[Place]) -> None:
+        """Place the waiting instances of one app, which are all alike, until one does not fit."""
         for instance in instances:
             record = self._state.apps.get(app_id)
             if record is None or not self._still_waits(instance, record.app):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 from hubfleet.api.app import HealthCheck
@@ -64,8 +64,8 @@ async def probe(check: HealthCheck, host: str, port: int) -> str | None:
     except TimeoutError:
         return f"no answer within {check.timeout_seconds} s"
     except (OSError, EOFError, ValueError) as error:
-        # ssl's errors are OSErrors; a line that is too long is a ValueError
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        # a line that is too long is a ValueError
+        return _cause(error)
 
 
 async def _probe_http(check: HealthCheck, host: str, port: int) -> str | None:
@@ -87,6 +87,13 @@ async def _probe_http(check: HealthCheck, host: str, port: int) -> str | None:
     if 200 <= status < 400:
         return None
     return f"{status} {(answer[2] or b'').decode('ascii')}".strip()
+
+
+def _cause(error: Exception) -> str:
+    """Return an error in the system's words where it has some; asyncio's own hide them behind addresses."""
+    if isinstance(error, ConnectionError) and error.errno:
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 @asynccontextmanager

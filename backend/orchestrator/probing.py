@@ -64,9 +64,7 @@ class Probing:
         for prober in self._probers.pop(instance.task_id, ()):
             prober.cancel()
 
-    def _callback(
-        self, instance: Instance, check: HealthCheck, index: int
-    ) -> Callable[[str | None], None]:
+    def _callback(self, instance: Instance, check: HealthCheck, index: int) -> Callable[[str | None], None]:
         return lambda failure: self._probed(instance, check, index, failure)
 
     def _probed(self, instance: Instance, check: HealthCheck, index: int, failure: str | None) -> None:

@@ -59,3 +59,10 @@ class TooManyDeployments(ChangeRefused):
             f"Max number ({most}) of running deployments is achieved. "
             "Wait for existing deployments to complete or cancel one."
         )
+
+
+class NoSuchPath(ChangeRefused):
+    """There is no app to scale, or no more."""
+
+    def __init__(self, app_id: str) -> None:
+        super().__init__(f"Path '{app_id}' does not exist")

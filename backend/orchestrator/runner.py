@@ -6,9 +6,10 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from ..drivers import Driver, DriverError, StartRefused, TaskExit, TaskSpec
+from .ends import TaskEnd
 
 log = logging.getLogger("hubfleet.backend.task")
 
@@ -18,15 +19,6 @@ KILL_GRACE_SECONDS = 3.0
 _START_PAUSE_FIRST, _START_PAUSE_MOST = 0.2, 10.0
 _KILL_PAUSE_FIRST, _KILL_PAUSE_FACTOR, _KILL_PAUSE_MOST = 5.0, 4.0, 120.0
 _REPORTED_AFTER = 5  # failed kills
-
-
-@dataclass(frozen=True)
-class TaskEnd:
-    """How a task's life ended, seen by its runner."""
-
-    exit: TaskExit
-    refusal: str | None = None
-    """Why the engine would not start it at all."""
 
 
 class TaskRunner:
@@ -77,9 +69,12 @@ class TaskRunner:
                 self._ended(TaskEnd(TaskExit(self.spec.task_id, None, signal.SIGTERM)))
                 return
             try:
-                await self._start()
+                begun = await self._start()
             except StartRefused as refusal:
                 self._ended(TaskEnd(TaskExit(self.spec.task_id, None, None), str(refusal)))
+                return
+            if not begun:
+                self._ended(TaskEnd(TaskExit(self.spec.task_id, None, signal.SIGTERM)))
                 return
             if not self._exit.done():
                 self._started()
@@ -90,25 +85,39 @@ class TaskRunner:
             attempt += 1
         self._ended(TaskEnd(self._exit.result()))
 
-    async def _start(self) -> None:
-        """Start the task, for as long as it takes the engine to be reached."""
+    async def _start(self) -> bool:
+        """Start the task, for as long as it takes; return False if its end was asked for before that."""
         pause = _START_PAUSE_FIRST
         while True:
             try:
                 await self._driver.start(self.spec)
-                return
+                return True
             except StartRefused:
                 raise
             except DriverError as error:
                 # The engine starts an id once, however often it is told.
                 log.warning("cannot start %s yet: %s", self.spec.task_id, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _START_PAUSE_MOST)
+            await self._until_exit_or_kill(pause)
+            if self._exit.done():
+                return True  # the order that seemed lost was carried out
+            pause = min(pause * 2, _START_PAUSE_MOST)
+            if self._kill_asked.is_set() and not await self._may_be_there():
+                return False
 
-    async def _until_exit_or_kill(self) -> None:
+    async def _may_be_there(self) -> bool:
+        """Whether the engine has the task, or does not say."""
+        try:
+            return self.spec.task_id in await self._driver.recover()
+        except DriverError as error:
+            log.warning("cannot tell whether %s was started: %s", self.spec.task_id, error)
+            await asyncio.sleep(_START_PAUSE_FIRST)
+            return True
+
+    async def _until_exit_or_kill(self, timeout: float | None = None) -> None:
         asked = asyncio.create_task(self._kill_asked.wait())
         try:
-            await asyncio.wait({asked, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {asked, self._exit}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
 

@@ -42,7 +42,8 @@ def decide(app: App | None, instances: Sequence[Instance]) -> Decision:
     version = config_version(app)
     current = [instance for instance in wanted if instance.config_version == version]
     outdated = [instance for instance in wanted if instance.config_version != version]
-    if outdated:
+    # Also while the last of the old ones are only dying: they still take up capacity.
+    if any(instance.config_version != version for instance in instances):
         return _replace(app, instances, current, outdated)
     return Decision(
         start=max(0, app.instances - len(current)),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from http.client import responses
 from typing import Any
 
 from tornado.web import HTTPError
 
 from ..access import Forbidden, HubUnreachable, Unidentified
-from ..definition import NotJson, WrongShape
+from ..definition import EmptyBody, NotJson, WrongShape
 from ..orchestrator.refusals import (
     AppExists,
     ChangeRefused,
     Locked,
     NoSuchApp,
     NoSuchDeployment,
+    NoSuchPath,
     NotValid,
     TooManyDeployments,
 )
@@ -33,6 +35,8 @@ class BadRequest(Exception):
 def answer_to(error: BaseException | None) -> Answer | None:
     """Return the status and body for an error, or None for one that is a fault of ours."""
     match error:
+        case EmptyBody():
+            return 400, {"message": "Please specify data in JSON format", "details": str(error)}
         case NotJson():
             return 400, {"message": "Invalid JSON", "details": str(error)}
         case BadRequest():
@@ -41,7 +45,7 @@ def answer_to(error: BaseException | None) -> Answer | None:
             return 401, {"message": str(error)}
         case Forbidden() | TooManyDeployments():
             return 403, {"message": str(error)}
-        case NotFoundHere() | NoSuchApp() | NoSuchDeployment():
+        case NotFoundHere() | NoSuchApp() | NoSuchDeployment() | NoSuchPath():
             return 404, {"message": str(error)}
         case Locked():
             return 409, {
@@ -61,7 +65,7 @@ def answer_to(error: BaseException | None) -> Answer | None:
         case sqlite3.Error():
             return 503, {"message": f"the backend cannot write its state: {error}"}
         case HTTPError():
-            return error.status_code, {"message": error.reason or error.log_message or ""}
+            return error.status_code, {"message": error.reason or responses.get(error.status_code, "")}
     return None
 
 

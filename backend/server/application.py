@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from tornado.web import Application, RequestHandler
+from tornado.web import RequestHandler
 
 from .apps import AppHandler, AppsHandler, AppTasksHandler
 from .base import Services, UnknownHandler
+from .limits import LimitedApplication
 from .stream import EventsHandler
 from .system import InfoHandler, PingHandler
 from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, QueueHandler
@@ -15,10 +16,10 @@ from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, Queu
 log = logging.getLogger("hubfleet.backend.access_log")
 
 
-def make_application(services: Services) -> Application:
+def make_application(services: Services) -> LimitedApplication:
     """Return the API as a tornado application."""
     own = {"services": services}
-    return Application(
+    return LimitedApplication(
         [
             ("/ping/?", PingHandler, own),
             ("/v2/info/?", InfoHandler, own),

@@ -11,9 +11,10 @@ from hubfleet.api.wire import parse_timestamp
 
 from .. import events
 from ..definition import WrongShape, changed_app, new_app
+from ..orchestrator.refusals import ChangeRefused
 from ..records import AppRecord, Condition
 from ..state import State
-from .answers import BadRequest, NotFoundHere
+from .answers import NotFoundHere
 from .base import ApiHandler
 
 
@@ -41,7 +42,15 @@ def embedded(status: AppStatus, embeds: set[str]) -> dict[str, Any]:
         body.pop("tasks", None)
     if not embeds & {"lastTaskFailure", "failures"}:
         body.pop("lastTaskFailure", None)
+    elif "stderr" not in embeds and "lastTaskFailure" in body:
+        # Our own, and only for those who ask: the client 0.13.0 takes no field that it does not know.
+        body["lastTaskFailure"].pop("stderr", None)
     return body
+
+
+def asked_embeds(handler: ApiHandler) -> set[str]:
+    """Return what a request wants embedded, without the prefixes."""
+    return {value.rpartition(".")[2] for value in handler.get_query_arguments("embed")}
 
 
 class AppsHandler(ApiHandler):
@@ -51,7 +60,10 @@ class AppsHandler(ApiHandler):
         """List the apps that the caller sees."""
         wanted_id = self.get_query_argument("id", "").lower()
         wanted_cmd = self.get_query_argument("cmd", "").lower()
-        embeds = {value.rpartition(".")[2] for value in self.get_query_arguments("embed")}
+        if self.get_query_argument("label", ""):
+            # To answer with all apps would be worse than not to answer.
+            raise ChangeRefused("Selecting apps by label is not supported yet; list them all, and choose")
+        embeds = asked_embeds(self)
         state = self.orchestrator.state
         self.write_json(
             {
@@ -73,7 +85,7 @@ class AppsHandler(ApiHandler):
         deployment = self.orchestrator.changes.create(app, self.flag("force"))
         record = self.orchestrator.state.apps[app.id]
         self.announce(record.app)
-        self.set_header("Location", f"{self.request.protocol}://{self.request.host}/v2/apps{app.id}")
+        self.set_header("Location", f"/v2/apps{app.id}")
         self.set_header("Marathon-Deployment-Id", deployment.id)
         body = embedded(app_status(self.orchestrator.state, record), {"tasks"})
         body.pop("versionInfo", None)
@@ -92,7 +104,7 @@ class AppHandler(AppsHandler):
         """Show an app with its tasks."""
         record = self.visible_app(path)
         status = app_status(self.orchestrator.state, record)
-        self.write_json({"app": embedded(status, {"tasks", "lastTaskFailure"})})
+        self.write_json({"app": embedded(status, {"tasks", "lastTaskFailure"} | asked_embeds(self))})
 
     def put(self, path: str) -> None:
         """Change an app, or make it."""
@@ -103,7 +115,7 @@ class AppHandler(AppsHandler):
         if record is None or not self.flag("partialUpdate", True):
             app = new_app(body, app_id)
             self.caller.require_change(app.id)
-        elif isinstance(body, dict) and set(body) - {"id"} == {"version"}:
+        elif isinstance(body, dict) and body.get("version") is not None and set(body) <= {"id", "version"}:
             app = self._former(app_id, body["version"])
         else:
             app = changed_app(record.app, body)
@@ -112,7 +124,7 @@ class AppHandler(AppsHandler):
         deployment = self.orchestrator.changes.put(app, self.flag("force"))
         self.announce(self.orchestrator.state.apps[app.id].app)
         if not known:
-            self.set_header("Location", f"{self.request.protocol}://{self.request.host}/v2/apps{app.id}")
+            self.set_header("Location", f"/v2/apps{app.id}")
         self.write_deployment(deployment, 200 if known else 201)
 
     def _former(self, app_id: str, version: Any) -> App:
@@ -121,7 +133,7 @@ class AppHandler(AppsHandler):
         try:
             moment = parse_timestamp(version)
         except ValueError as error:
-            raise BadRequest(str(error)) from None
+            raise ChangeRefused(str(error)) from None
         app = self.orchestrator.state.version(app_id, moment)
         if app is None:
             raise NotFoundHere(f"App '{app_id}' does not exist in version {version}")

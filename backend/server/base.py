@@ -15,15 +15,13 @@ from tornado.web import HTTPError, RequestHandler
 from hubfleet.api.ids import canonical
 
 from ..access import Authenticator, Caller
-from ..definition import NotJson, parse_json
+from ..definition import parse_json
 from ..orchestrator.orchestrator import Orchestrator
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
+from .limits import MAX_BODY_BYTES
 
 log = logging.getLogger("hubfleet.backend.server")
-
-MAX_BODY_BYTES = 1024 * 1024
-"""Largest request body; an app definition beyond it is a mistake or an attack."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,21 @@ class ApiHandler(RequestHandler):
 
     async def prepare(self) -> None:
         """Find out who asks, before anything else."""
-        self.caller = await self.services.authenticator.identify(self.request.headers.get("Authorization"))
+        await self.identify()
         if len(self.request.body) > MAX_BODY_BYTES:
             raise HTTPError(413, reason=f"A request body has at most {MAX_BODY_BYTES} bytes")
+
+    async def identify(self) -> None:
+        """Find out who asks."""
+        self.caller = await self.services.authenticator.identify(self.request.headers.get("Authorization"))
+
+    def compute_etag(self) -> None:
+        """Make no tag: nothing here is to be cached."""
 
     # -- reading ------------------------------------------------------------------------
 
     def json_body(self) -> Any:
         """Return the JSON value of the body."""
-        if not self.request.body:
-            raise EmptyBody
         return parse_json(self.request.body)
 
     def flag(self, name: str, default: bool = False) -> bool:
@@ -122,10 +125,6 @@ class ApiHandler(RequestHandler):
             log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))  # type: ignore[arg-type]
         else:
             log.info("%s %s: %d %s", self.request.method, self.request.path, answer[0], answer[1]["message"])
-
-
-class EmptyBody(NotJson):
-    """There is no body where one is needed."""
 
 
 class UnknownHandler(ApiHandler):

@@ -11,56 +11,79 @@ from tornado.web import HTTPError
 from hubfleet.api.status import Event
 
 from .. import events
+from ..access import Forbidden, HubUnreachable, Unidentified
 from ..events import Subscription
 from .base import ApiHandler
 
 KEEP_ALIVE_SECONDS = 10.0
 """Between two lines of an idle stream, as Jetty's heart beat in Marathon."""
 
+IDENTIFIED_SECONDS = 60.0
+"""How long a reader's credential is taken to be good; one that was withdrawn ends the stream."""
+
 
 class EventsHandler(ApiHandler):
     """One reader of the events, for as long as it reads."""
 
-    _subscription: Subscription | None = None
+    _sender: asyncio.Task[None] | None = None
 
     async def get(self) -> None:
         """Send events as they happen."""
         if self.request.headers.get("Accept", "") != "text/event-stream":
             raise HTTPError(405, reason="The event stream needs the header Accept: text/event-stream")
         types = set(self.get_query_arguments("event_type"))
-        subscription = self._subscription = self.orchestrator.bus.subscribe(
-            lambda event: (not types or event.event_type in types) and self.caller.hears(event)
+        subscription = Subscription(
+            wants=lambda event: (not types or event.event_type in types) and self.caller.hears(event),
+            overrun=self._stop,
         )
         self.set_header("Content-Type", "text/event-stream;charset=utf-8")
+        self.orchestrator.bus.subscribe(subscription)
+        sender = self._sender = asyncio.create_task(self._send_all(subscription))
         try:
-            await self._send(events.event("event_stream_attached", remoteAddress=self.request.remote_ip))
-            while await self._send_next(subscription):
-                pass
-        except StreamClosedError:
-            pass
+            await asyncio.wait({sender})
         finally:
             self.orchestrator.bus.unsubscribe(subscription)
+            sender.cancel()
+        if sender.cancelled():
+            # The reader has gone, or does not read: nothing can be finished in good order.
+            self.detach().close()
+        else:
+            sender.result()
 
     def on_connection_close(self) -> None:
         """Let go of a reader that has gone, without waiting for the next event."""
-        if self._subscription is not None:
-            self.orchestrator.bus.unsubscribe(self._subscription)
-            self._subscription.queue.put_nowait(None)
+        self._stop()
 
-    async def _send_next(self, subscription: Subscription) -> bool:
-        """Send the next event or a sign of life; return False when the stream is to end."""
+    def _stop(self) -> None:
+        if self._sender is not None:
+            self._sender.cancel()
+
+    async def _send_all(self, subscription: Subscription) -> None:
+        """Send what the subscription collects, until the reader has gone or may hear no more."""
+        loop = asyncio.get_running_loop()
+        good_until = loop.time() + IDENTIFIED_SECONDS
         try:
-            event = await asyncio.wait_for(subscription.queue.get(), KEEP_ALIVE_SECONDS)
-        except TimeoutError:
-            self.write("\r\n")
-            await self.flush()
-            return True
-        if event is None:
-            return False
-        await self._send(event)
-        return True
+            await self._send([events.event("event_stream_attached", remoteAddress=self.request.remote_ip)])
+            while True:
+                found = await subscription.take(KEEP_ALIVE_SECONDS)
+                if loop.time() >= good_until:
+                    await self._identify_again()
+                    good_until = loop.time() + IDENTIFIED_SECONDS
+                await self._send([event for event in found if self.caller.hears(event)])
+        except (StreamClosedError, Unidentified, Forbidden):
+            pass
 
-    async def _send(self, event: Event) -> None:
-        body = json.dumps(event.to_wire(), separators=(",", ":"))
-        self.write(f"event: {event.event_type}\r\ndata: {body}\r\n\r\n")
+    async def _identify_again(self) -> None:
+        try:
+            await self.identify()
+        except HubUnreachable:
+            pass  # the hub may be away for a while, which takes nothing from anybody
+
+    async def _send(self, found: list[Event]) -> None:
+        """Send events in one go, or a sign of life if there is none."""
+        for event in found:
+            body = json.dumps(event.to_wire(), separators=(",", ":"))
+            self.write(f"event: {event.event_type}\r\ndata: {body}\r\n\r\n")
+        if not found:
+            self.write("\r\n")
         await self.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from tornado.httputil import split_host_and_port
+
 from .base import ApiHandler
 
 API_LEVEL = "1.11.0"
@@ -30,16 +32,16 @@ class InfoHandler(ApiHandler):
 
     def get(self) -> None:
         """Show name, version and configuration in Marathon's shape."""
-        host = self.request.host
+        host, port = split_host_and_port(self.request.host)
         self.write_json(
             {
                 "name": "marathon",
                 "version": API_LEVEL,
                 "buildref": f"hubfleet-{version('hubfleet')}",
                 "elected": True,
-                "leader": host,
-                "marathon_config": {"hostname": host.partition(":")[0], "framework_name": "hubfleet"},
+                "leader": self.request.host,
+                "marathon_config": {"hostname": host, "framework_name": "hubfleet"},
                 "zookeeper_config": {},
-                "http_config": {"http_port": int(host.rpartition(":")[2]) if ":" in host else None},
+                "http_config": {} if port is None else {"http_port": port},
             }
         )

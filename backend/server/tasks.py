@@ -16,6 +16,7 @@ from ..orchestrator import backoff
 from ..orchestrator.placement import Reason
 from ..records import Backoff, Condition, Goal, Instance
 from .answers import BadRequest, NotFoundHere
+from .apps import asked_embeds
 from .base import ApiHandler
 
 # Both forms of task id (``marathon-v2`` section 3).
@@ -99,11 +100,15 @@ class QueueHandler(ApiHandler):
         for instance in self.orchestrator.state.instances.values():
             if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
                 waiting.setdefault(instance.app_id, []).append(instance)
+        embeds = asked_embeds(self)
         items = [
             self._item(app_id, instances)
             for app_id, instances in waiting.items()
             if self.caller.sees(app_id) and app_id in self.orchestrator.state.apps
         ]
+        if "explanation" not in embeds:
+            # Our own, and only for those who ask: the client 0.13.0 takes no field that it does not know.
+            items = [item.model_copy(update={"explanation": None}) for item in items]
         self.write_json({"queue": [item.to_wire() for item in items]})
 
     def _item(self, app_id: str, instances: list[Instance]) -> QueueItem:

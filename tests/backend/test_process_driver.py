@@ -136,7 +136,7 @@ async def test_a_signal_ends_a_task_and_is_the_reason_given(site: Site) -> None:
     await driver.signal(spec.task_id, signal.SIGTERM)
     exit_ = await next_exit(driver)
     assert exit_ == TaskExit(spec.task_id, None, 15)
-    assert exit_.message == "Command terminated with signal 15"
+    assert exit_.message == "Command terminated with signal Terminated"
     await driver.signal(spec.task_id, signal.SIGTERM)
 
 

@@ -1,0 +1,33 @@
+"""What the tests of the backend's API share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from conftest import RunningBackend
+from rest import Rest
+
+
+@pytest.fixture
+def rest(backend: RunningBackend) -> Rest:
+    """The administrator's requests to a backend of this test's own."""
+    return Rest(backend.url, backend.admin_token)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBackend]:
+    """One backend for all tests of a file; each of them keeps to apps of its own."""
+    running = RunningBackend(tmp_path_factory.mktemp("shared") / "state", (20000, 24000))
+    try:
+        asyncio.run(running.start())
+        yield running
+    finally:
+        asyncio.run(running.destroy())
+
+
+@pytest.fixture
+def shared_rest(shared: RunningBackend) -> Rest:
+    """The administrator's requests to the backend that the file's tests share."""
+    return Rest(shared.url, shared.admin_token)

@@ -1,0 +1,347 @@
+"""Who may see and change what. The hub is a double here; the end-to-end tests ask a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import RunningBackend
+from rest import Rest, eventually, stream
+
+from hubfleet.backend.access import Caller, Forbidden, token_of, user_caller
+
+OWNERS: dict[str, Any] = {
+    "token-of-alice": {"kind": "user", "name": "alice", "scopes": ["access:servers!user=alice"]},
+    "token-of-bob": {"kind": "user", "name": "bob", "scopes": ["access:servers!user=bob"]},
+    "token-of-alice-server": {
+        "kind": "user",
+        "name": "alice",
+        "scopes": ["access:servers!server=alice/", "users:activity!user=alice"],
+    },
+    "token-for-a-login": {"kind": "user", "name": "alice", "scopes": ["read:users!user=alice"]},
+    "token-of-a-service": {"kind": "service", "name": "cull", "scopes": ["access:servers"]},
+}
+
+
+class HubDouble:
+    """A double of one endpoint of JupyterHub's API: ``/hub/api/user``, which tells whose a token is."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.status: int | None = None
+        self.owners = dict(OWNERS)
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                token = self.headers["Authorization"].removeprefix("token ")
+                double.asked.append(token)
+                owner = double.owners.get(token)
+                status = double.status or (200 if owner and self.path == "/hub/api/user" else 403)
+                body = json.dumps(owner or {"status": status, "message": "no"}).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hub/api"
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Site:
+    """A backend under a hub, and its users."""
+
+    def __init__(self, folder: Path) -> None:
+        self.hub = HubDouble()
+        self.backend = RunningBackend(folder / "state", (20000, 24000))
+        self.backend.environment = {
+            "JUPYTERHUB_API_URL": self.hub.url,
+            "JUPYTERHUB_API_TOKEN": "the-backend-itself",
+        }
+        self.admin = self.user(self.backend.admin_token)
+        self.alice, self.bob = self.user("token-of-alice"), self.user("token-of-bob")
+
+    def user(self, token: str | None) -> Rest:
+        return Rest(self.backend.url, token)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"))
+    try:
+        asyncio.run(site.backend.start())
+        yield site
+    finally:
+        asyncio.run(site.backend.destroy())
+        site.hub.close()
+
+
+BODY = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        *(None, "", "token", "token ", "token=", "Bearer", "Basic", "Basic !!", "Basic Og==", "Digest x"),
+        *("token wrong", "token=wrong", "token an-administrator-of-the-test", "token " + "x" * 5000),
+        "token \u00e9",
+        "Basic " + base64.b64encode(b"x:a\r\nX-Evil: 1").decode(),
+        "Basic " + base64.b64encode(b"x:\xff").decode(),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v2/apps"), ("POST", "/v2/apps"), ("GET", "/v2/events")]
+)
+async def test_who_is_not_known_is_told_so_and_nothing_else(
+    site: Site, method: str, path: str, authorization: str | None
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin1")}
+    answer = await site.user(None)(method, path, {"id": "/x", **BODY}, headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 401, answer.text
+    assert answer.json().keys() == {"message"}
+    assert "token" in answer.json()["message"]
+    assert "WWW-Authenticate" in answer.headers
+    assert not any("\n" in token for token in site.hub.asked)
+
+
+@pytest.mark.parametrize("form", ["token={}", "token {}", "Token {}", "Bearer {}", "Basic"])
+async def test_a_token_comes_in_many_forms(site: Site, form: str) -> None:
+    for token in (site.backend.admin_token, "token-of-alice"):
+        basic = "Basic " + base64.b64encode(f"anybody:{token}".encode()).decode()
+        header = basic if form == "Basic" else form.format(token)
+        answer = await site.user(None)("GET", "/v2/apps", headers={"Authorization": header})
+        assert answer.status_code == 200
+
+
+async def test_a_user_makes_changes_and_ends_apps_in_their_own_group(site: Site) -> None:
+    made = await site.alice("POST", "/v2/apps", {"id": "/jupyter/alice/dask/c/workers", **BODY})
+    assert made.status_code == 201, made.text
+    path = "/v2/apps/jupyter/alice/dask/c/workers"
+    (task,) = await site.alice.running("/jupyter/alice/dask/c/workers")
+    await site.alice.deployed()
+    assert (await site.alice("PUT", path, {"instances": 2})).status_code == 200
+    await site.alice.running("/jupyter/alice/dask/c/workers", 2)
+    await site.alice.deployed()
+    killed = await site.alice("POST", "/v2/tasks/delete?scale=true", {"ids": [task["id"]]})
+    assert killed.status_code == 200
+    assert (await site.alice("DELETE", path)).status_code == 200
+    await site.alice.deployed()
+
+
+@pytest.mark.parametrize(
+    "app_id",
+    [
+        *("/x", "/jupyter/x", "/jupyter/bob/dask/x", "/jupyter/alice/notebook", "/jupyter/alice/dask"),
+        *("/jupyter/alice/x", "/jupyter/alicedask/x", "/jupyter/alice2/dask/x", "/other/alice/dask/x"),
+    ],
+)
+async def test_a_user_changes_nothing_elsewhere(site: Site, app_id: str) -> None:
+    answers = [
+        await site.alice("POST", "/v2/apps", {"id": app_id, **BODY}),
+        await site.alice("PUT", f"/v2/apps{app_id}", BODY),
+        await site.alice("DELETE", f"/v2/apps{app_id}"),
+    ]
+    for answer in answers:
+        assert answer.status_code == 403, answer.text
+        assert answer.json()["message"] == (
+            "the user alice may make and change apps only under /jupyter/alice/dask/,"
+            f" and {app_id} is not there"
+        )
+    assert (await site.admin.get(f"/v2/apps?id={app_id}/"))["apps"] == []
+
+
+@pytest.mark.parametrize(
+    "app_id", ["/jupyter/alice/dask/../../bob/dask/x", "/jupyter/alice/dask/..", "/jupyter/alice/dask//x"]
+)
+async def test_no_path_leads_out_of_the_group(site: Site, app_id: str) -> None:
+    assert (await site.alice("POST", "/v2/apps", {"id": app_id, **BODY})).status_code in (403, 422)
+    escaped = app_id.replace("..", "%252e%252e").replace("//", "/%252F")
+    assert (await site.alice("PUT", f"/v2/apps{escaped}", BODY)).status_code in (403, 422)
+
+
+async def test_a_user_sees_their_own_and_nothing_of_others(site: Site) -> None:
+    await site.admin("POST", "/v2/apps", {"id": "/jupyter/alice/notebook", **BODY})
+    check = {"protocol": "TCP", "intervalSeconds": 1}
+    hidden = {
+        "id": "/jupyter/bob/dask/c/workers",
+        "env": {"SECRET": "secret-of-bob"},
+        "healthChecks": [check],
+        "instances": 2,
+        **BODY,
+        "cpus": 33,
+    }
+    async with stream(site.backend.url, "token-of-alice") as heard:
+        assert (await site.bob("POST", "/v2/apps", hidden)).status_code == 201
+        (task,) = await site.bob.running("/jupyter/bob/dask/c/workers", 1)
+
+        async def ill() -> Any:
+            return (await site.bob.app("/jupyter/bob/dask/c/workers"))["tasksUnhealthy"]
+
+        await eventually(ill)
+        assert len(await site.bob.get("/v2/queue")) == 1
+        seen = []
+        for path in (
+            *("/v2/apps?embed=tasks", "/v2/apps?id=bob&embed=tasks", "/v2/apps?cmd=sleep"),
+            *("/v2/deployments", "/v2/queue?embed=explanation", "/v2/info"),
+        ):
+            seen.append((await site.alice("GET", path)).text)
+        (plan,) = [
+            plan
+            for plan in await site.admin.get("/v2/deployments")
+            if "/jupyter/bob/dask/c/workers" in plan["affectedApps"]
+        ]
+        for method, path, body in (
+            ("GET", "/v2/apps/jupyter/bob/dask/c/workers", None),
+            ("GET", "/v2/apps/jupyter/bob/dask/c/workers/tasks", None),
+            ("DELETE", f"/v2/deployments/{plan['id']}", None),
+            ("DELETE", f"/v2/deployments/{plan['id']}?force=true", None),
+        ):
+            answer = await site.alice(method, path, body)
+            assert answer.status_code == 404, answer.text
+        killed = await site.alice("POST", "/v2/tasks/delete", {"ids": [task["id"]]})
+        assert (killed.status_code, killed.json()) == (200, {"tasks": []})
+        scaled = await site.alice("POST", "/v2/tasks/delete?scale=true&force=true", {"ids": [task["id"]]})
+        assert scaled.status_code == 200
+        await site.bob("DELETE", "/v2/apps/jupyter/bob/dask/c/workers")
+        await site.bob.deployed()
+        await site.admin("DELETE", "/v2/apps/jupyter/alice/notebook")
+        await heard.until("app_terminated_event")
+    everything = "".join(seen) + heard.raw.decode()
+    assert "/jupyter/alice/notebook" in everything
+    assert "bob" not in everything
+    assert task["state"] == "TASK_RUNNING"
+
+
+async def test_a_user_sees_their_server_but_may_not_end_it(site: Site) -> None:
+    await site.admin("POST", "/v2/apps", {"id": "/jupyter/alice/notebook", **BODY})
+    (task,) = await site.alice.running("/jupyter/alice/notebook")
+    for answer in (
+        await site.alice("DELETE", "/v2/apps/jupyter/alice/notebook"),
+        await site.alice("POST", "/v2/tasks/delete", {"ids": [task["id"]]}),
+        await site.alice("POST", "/v2/tasks/delete?scale=true", {"ids": [task["id"]]}),
+    ):
+        assert answer.status_code == 403
+    (same,) = await site.alice.running("/jupyter/alice/notebook")
+    assert same["id"] == task["id"]
+    await site.admin("DELETE", "/v2/apps/jupyter/alice/notebook")
+    await site.admin.deployed()
+
+
+async def test_a_servers_token_makes_apps_that_go_with_the_server(site: Site) -> None:
+    server = site.user("token-of-alice-server")
+    body = {"id": "/jupyter/alice/dask/s/workers", **BODY}
+    early = await server("POST", "/v2/apps", body)
+    assert early.status_code == 422, "without its server there is nobody to own the app"
+    await site.admin("POST", "/v2/apps", {"id": "/jupyter/alice/notebook", **BODY})
+    await site.admin("POST", "/v2/apps", {"id": "/jupyter/alice/servers/two", **BODY})
+    other = {**body, "labels": {"HUBFLEET_OWNER": "/jupyter/alice/servers/two"}}
+    assert (await server("POST", "/v2/apps", other)).status_code == 422
+    stolen = {**body, "labels": {"HUBFLEET_OWNER": "/jupyter/bob/notebook"}}
+    assert (await site.alice("POST", "/v2/apps", stolen)).status_code == 422
+    made = await server("POST", "/v2/apps", body)
+    assert made.status_code == 201
+    assert made.json()["labels"] == {"HUBFLEET_OWNER": "/jupyter/alice/notebook"}
+    for app in ("notebook", "servers/two"):
+        await site.admin("DELETE", f"/v2/apps/jupyter/alice/{app}")
+    assert (await site.alice.get("/v2/apps"))["apps"] == []
+    await site.admin.deployed()
+
+
+async def test_an_app_runs_as_the_account_of_its_server_and_no_other(site: Site) -> None:
+    body = {"id": "/jupyter/alice/dask/s/workers", "instances": 0, **BODY}
+    assert (await site.alice("POST", "/v2/apps", {**body, "user": "root"})).status_code == 422
+    # Somebody's server has an account of its own: then nobody's app may run as the backend's, root's say.
+    await site.admin(
+        "POST", "/v2/apps", {"id": "/jupyter/bob/notebook", "user": "nobody", "instances": 0, **BODY}
+    )
+    refused = await site.alice("POST", "/v2/apps", body)
+    assert refused.status_code == 422
+    assert "start a server" in refused.json()["details"][0]["errors"][0]
+    made = await site.bob("POST", "/v2/apps", {**body, "id": "/jupyter/bob/dask/s"})
+    assert (made.status_code, made.json()["user"]) == (201, "nobody")
+    changed = await site.bob("PUT", "/v2/apps/jupyter/bob/dask/s?force=true", {"user": "root"})
+    assert changed.status_code == 422
+    for app_id in ("notebook", "dask/s"):
+        await site.admin("DELETE", f"/v2/apps/jupyter/bob/{app_id}")
+    await site.admin.deployed()
+
+
+@pytest.mark.parametrize("token", ["token-for-a-login", "token-of-a-service"])
+async def test_a_token_that_was_given_for_less_is_not_enough(site: Site, token: str) -> None:
+    answer = await site.user(token)("GET", "/v2/apps")
+    assert answer.status_code == 403
+    assert answer.json()["message"].startswith(("this token of alice may not", "the hub's service 'cull'"))
+
+
+async def test_while_the_hub_is_away_nobody_is_refused_for_good(site: Site) -> None:
+    site.hub.status = 503
+    try:
+        answer = await site.user("token-not-asked-yet")("GET", "/v2/apps")
+        assert answer.status_code == 503
+        assert "did not say who the token belongs to" in answer.json()["message"]
+        assert (await site.admin("GET", "/v2/apps")).status_code == 200
+    finally:
+        site.hub.status = None
+
+
+async def test_a_token_is_in_no_log(site: Site) -> None:
+    for token in ("token-of-alice", "some-wrong-token"):
+        await site.user(token)("GET", "/v2/apps")
+    log = site.backend.log.read_text()
+    assert not [token for token in (*OWNERS, site.backend.admin_token, "some-wrong-token") if token in log]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "group", "server"),
+    [
+        (["access:servers"], "/jupyter/al", None),
+        (["access:servers!user"], "/jupyter/al", None),
+        (["access:servers!user=al"], "/jupyter/al", None),
+        (["access:servers!server=al/"], "/jupyter/al", "/jupyter/al/notebook"),
+        (["access:servers!server=al/x"], "/jupyter/al", "/jupyter/al/servers/x"),
+        (
+            ["access:servers!server=al/x", "access:servers!server=bo/y"],
+            "/jupyter/al",
+            "/jupyter/al/servers/x",
+        ),
+        (["access:servers!server=al/x", "access:servers!server=al/"], "/jupyter/al", None),
+        (["access:servers!user=al", "access:servers!server=al/"], "/jupyter/al", None),
+        (["access:servers!user=bo"], None, None),
+        (["access:servers!server=bo/"], None, None),
+        (["access:servers!group=g"], None, None),
+        (["servers!user=al", "self"], None, None),
+        ([], None, None),
+    ],
+)
+def test_what_a_token_reaches_follows_from_its_scopes(
+    scopes: list[str], group: str | None, server: str | None
+) -> None:
+    model = {"kind": "user", "name": "al", "scopes": scopes}
+    if group is None:
+        with pytest.raises(Forbidden):
+            user_caller(model, "jupyter")
+        return
+    expected = Caller("the user al", group=group, writable=f"{group}/dask", server=server)
+    assert user_caller(model, "jupyter") == expected
+
+
+def test_a_token_is_one_printable_word() -> None:
+    assert token_of("token  spaced ") == "spaced"
+    for text in ("token a b", "token a\tb", "token \x7f", "Bearer \u0100", "x", "token"):
+        assert token_of(text) is None

@@ -1,0 +1,62 @@
+"""Marathon's back-off (``marathon-v2`` 5.5)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from instances import app, moment
+
+from hubfleet.backend.orchestrator import backoff
+from hubfleet.backend.records import Backoff
+
+
+def test_the_delay_grows_by_the_factor_up_to_the_most() -> None:
+    slow = app(backoffSeconds=2, backoffFactor=3, maxLaunchDelaySeconds=20)
+    delays = []
+    held = None
+    for second in range(5):
+        held = backoff.after_end(held, slow, moment(second))
+        delays.append(held.delay)
+    assert delays == [2, 6, 18, 20, 20]
+
+
+def test_the_first_delay_is_not_longer_than_the_most_either() -> None:
+    assert backoff.after_end(None, app(backoffSeconds=50, maxLaunchDelaySeconds=7), moment()).delay == 7
+
+
+def test_the_next_start_is_counted_from_the_end_and_again_from_each_start() -> None:
+    held = backoff.after_end(None, app(backoffSeconds=4), moment(10))
+    assert backoff.launch_at(held) == moment(14)
+    advanced = backoff.advanced(held, moment(30))
+    assert advanced == Backoff(delay=4, reference=moment(30))
+    assert backoff.launch_at(None) is None
+    assert backoff.advanced(None, moment()) is None
+
+
+def test_after_a_long_peace_the_next_end_counts_as_the_first() -> None:
+    held = Backoff(delay=10, reference=moment(0))
+    patient = app(maxLaunchDelaySeconds=100)
+    assert not backoff.expired(held, patient, moment(110))
+    assert backoff.expired(held, patient, moment(110.1))
+
+
+@given(
+    seconds=st.floats(0, 2**31 - 1),
+    factor=st.floats(1, 1.7e308),
+    most=st.floats(0, 2**31 - 1),
+)
+def test_no_definition_that_is_taken_makes_a_moment_that_is_none(
+    seconds: float, factor: float, most: float
+) -> None:
+    """An overflow here would end the backend for everybody."""
+    extreme = app(backoffSeconds=seconds, backoffFactor=factor, maxLaunchDelaySeconds=most)
+    held = None
+    for _ in range(4):
+        held = backoff.after_end(held, extreme, moment())
+        assert 0 <= held.delay <= most
+        launch = backoff.launch_at(held)
+        assert launch is not None
+        assert launch - moment() <= timedelta(seconds=most)
+        backoff.expired(held, extreme, moment(5))

@@ -1,0 +1,119 @@
+"""The event stream (``marathon-v2`` section 6): what is told, to whom, and readers who do not read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import psutil
+import pytest
+from conftest import RunningBackend
+from rest import Rest, eventually, stream
+
+from hubfleet.backend import events
+from hubfleet.backend.events import BUFFERED_EVENTS, EventBus, Subscription
+
+
+async def test_the_life_of_an_app_is_told_in_order(rest: Rest, backend: RunningBackend) -> None:
+    async with stream(backend.url, backend.admin_token) as heard:
+        await rest.create("/a/b")
+        await rest.running("/a/b")
+        await rest.deployed()
+        await rest("DELETE", "/v2/apps/a/b")
+        await heard.until("deployment_success", 2)
+    assert heard.types()[0] == "event_stream_attached"
+    assert b"HTTP/1.1 200" in heard.raw
+    assert b"Content-Type: text/event-stream;charset=utf-8" in heard.raw
+    states = [event["taskStatus"] for event in heard.events if event["eventType"] == "status_update_event"]
+    assert states == ["TASK_STAGING", "TASK_RUNNING", "TASK_KILLING", "TASK_KILLED"]
+    conditions = [
+        event["condition"] for event in heard.events if event["eventType"] == "instance_changed_event"
+    ]
+    assert conditions == ["Scheduled", "Provisioned", "Running", "Killing", "Killed"]
+    plans = [kind for kind in heard.types("/a/b") if kind.startswith(("deployment", "app_terminated"))]
+    assert plans == [
+        *("deployment_info", "deployment_step_success", "deployment_info", "deployment_step_success"),
+        "deployment_success",
+        *("deployment_info", "app_terminated_event", "deployment_step_success", "deployment_success"),
+    ]
+    by_type = {event["eventType"]: event for event in heard.events}
+    assert by_type["api_post_event"]["appDefinition"]["id"] == "/a/b"
+    assert by_type["group_change_success"]["groupId"] == "/a"
+    assert by_type["deployment_success"]["plan"]["original"] == {"id": "/"}
+    update = by_type["status_update_event"]
+    assert update.keys() == {
+        *("eventType", "timestamp", "slaveId", "taskId", "taskStatus", "message", "appId", "host"),
+        *("ipAddresses", "ports", "version"),
+    }
+
+
+async def test_only_asked_types_are_told(shared: RunningBackend, shared_rest: Rest) -> None:
+    types = ("event_stream_attached", "api_post_event", "app_terminated_event")
+    query = "?" + "&".join(f"event_type={name}" for name in types)
+    async with stream(shared.url, shared.admin_token, query) as heard:
+        await shared_rest.create("/types")
+        await shared_rest.running("/types")
+        await shared_rest("DELETE", "/v2/apps/types?force=true")
+        await heard.until("app_terminated_event")
+    assert heard.types() == list(types)
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
+async def test_the_stream_needs_its_header(shared_rest: Rest, accept: str | None) -> None:
+    answer = await shared_rest("GET", "/v2/events", headers={"Accept": accept or ""})
+    assert answer.status_code == 405
+    assert "Accept: text/event-stream" in answer.json()["message"]
+
+
+async def test_a_reader_that_does_not_read_is_cut_off_and_delays_nobody(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    lazy = socket.create_connection(("127.0.0.1", backend.port))
+    lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    lazy.sendall(
+        b"GET /v2/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        b"Authorization: token " + backend.admin_token.encode() + b"\r\n\r\n"
+    )
+    text = "x" * 100_000
+    query = "?event_type=group_change_success&event_type=event_stream_attached"
+    async with stream(backend.url, backend.admin_token, query) as other:
+        for number in range(60):
+            await rest.create(f"/lazy/{number}", instances=0, labels={"text": text})
+        # Each is some events: more than the sockets' buffers and the queue hold.
+        for _ in range(3):
+            await rest.create("/lazy/many", cpus=60, instances=1000)
+            await rest("DELETE", "/v2/apps/lazy/many")
+            await rest.deployed()
+        await other.until("group_change_success", 66)
+
+    assert backend.process is not None
+    server = psutil.Process(backend.process.pid)
+
+    async def cut_off() -> bool:
+        return lazy.getsockname()[1] not in [
+            connection.raddr.port for connection in server.net_connections("tcp") if connection.raddr
+        ]
+
+    await eventually(cut_off)
+    lazy.close()
+
+
+async def test_the_end_of_the_backend_ends_the_streams(rest: Rest, backend: RunningBackend) -> None:
+    async with stream(backend.url, backend.admin_token) as heard:
+        await backend.stop()
+        async with asyncio.timeout(5):
+            await heard.ended.wait()
+
+
+async def test_the_bus_lets_go_of_a_subscriber_that_is_too_slow() -> None:
+    bus, overruns = EventBus(), []
+    slow = Subscription(lambda event: True, lambda: overruns.append("slow"))
+    picky = Subscription(lambda event: event["n"] == 1, lambda: overruns.append("picky"))
+    for subscription in (slow, picky):
+        bus.subscribe(subscription)
+    for number in range(BUFFERED_EVENTS + 2):
+        bus.publish(events.event("x", n=number))
+    assert overruns == ["slow"]
+    assert [event["n"] for event in await picky.take(1)] == [1]
+    assert len(await slow.take(1)) == BUFFERED_EVENTS
+    assert await picky.take(0.01) == []

@@ -1,0 +1,157 @@
+"""What the outcomes of probes mean, and probes of real sockets (``marathon-v2`` 2.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instances import moment
+
+from hubfleet.api.app import HealthCheck
+from hubfleet.backend.orchestrator.health import Verdict, judge
+from hubfleet.backend.orchestrator.probes import NoVerdict, probe
+from hubfleet.backend.records import Health
+
+CHECK = HealthCheck(grace_period_seconds=100, max_consecutive_failures=2)
+
+
+def play(outcomes: list[tuple[float, str | None]], check: HealthCheck = CHECK) -> list[Verdict]:
+    """Judge probes at their seconds after the start."""
+    health, verdicts = Health(), []
+    for second, failure in outcomes:
+        verdict = judge(health, check, failure, moment(0), moment(second))
+        verdicts.append(verdict)
+        health = verdict.health
+    return verdicts
+
+
+def test_failures_in_the_grace_period_are_recorded_but_do_not_count() -> None:
+    verdicts = play([(1, "refused"), (99, "refused")])
+    assert [(verdict.counted, verdict.kill) for verdict in verdicts] == [(False, False)] * 2
+    assert verdicts[-1].health.alive is False
+    assert verdicts[-1].health.consecutive_failures == 0
+    assert verdicts[-1].health.last_failure_cause == "refused"
+
+
+def test_the_first_success_ends_the_grace_period() -> None:
+    verdicts = play([(1, None), (2, "500 x"), (3, None), (4, "500 x")])
+    assert [verdict.counted for verdict in verdicts] == [False, True, False, True]
+    assert [verdict.health.alive for verdict in verdicts] == [True, False, True, False]
+    assert verdicts[-1].health.consecutive_failures == 1
+    assert verdicts[-1].health.first_success == moment(1)
+
+
+def test_the_kill_comes_with_the_failure_after_the_last_one_allowed() -> None:
+    verdicts = play([(second, "down") for second in (100, 101, 102, 103)])
+    assert [verdict.kill for verdict in verdicts] == [False, False, True, True]
+
+
+def test_without_a_limit_nothing_is_killed() -> None:
+    endless = CHECK.model_copy(update={"max_consecutive_failures": 0})
+    assert not any(
+        verdict.kill for verdict in play([(second, "down") for second in range(100, 120)], endless)
+    )
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(answer: Answer, **options: Any) -> AsyncIterator[int]:
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def saying(text: bytes, heard: list[bytes] | None = None) -> Answer:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(request)
+        writer.write(text)
+        writer.close()
+
+    return answer
+
+
+def http(**fields: Any) -> HealthCheck:
+    return HealthCheck(protocol="HTTP", timeout_seconds=5, **fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", None),
+        (b"HTTP/1.0 399\r\n\r\n", None),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", None),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 2_000_000, None),
+        (b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "503 Service Unavailable"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "404 Not Found"),
+        (b"HTTP/1.1 199 x\r\n\r\n", "199 x"),
+        (b"", "the connection was closed without an answer"),
+        (b"SSH-2.0\r\n", "what answers does not speak HTTP"),
+        (b"x" * 200_000, "Separator is not found, and chunk exceed the limit"),
+    ],
+)
+async def test_an_http_check_judges_by_the_status(text: bytes, verdict: str | None) -> None:
+    async with listening(saying(text)) as port:
+        assert await probe(http(), "127.0.0.1", port) == verdict
+
+
+async def test_informational_answers_can_be_ignored() -> None:
+    async with listening(saying(b"HTTP/1.1 102 Processing\r\n\r\n")) as port:
+        with pytest.raises(NoVerdict):
+            await probe(http(ignore_http1xx=True), "127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (None, b"GET / HTTP/1.1"),
+        ("x/y?a=b&c=%20", b"GET /x/y?a=b&c=%20 HTTP/1.1"),
+        ("/a b\r\nX-Evil: 1\r\n\r\n", b"GET /a%20b%0D%0AX-Evil:%201%0D%0A%0D%0A HTTP/1.1"),
+        ("//other.host/é", b"GET /other.host/%C3%A9 HTTP/1.1"),
+    ],
+)
+async def test_no_path_leaves_its_line(path: str | None, line: bytes) -> None:
+    heard: list[bytes] = []
+    async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n", heard)) as port:
+        assert await probe(http(path=path), "127.0.0.1", port) is None
+    assert heard[0].split(b"\r\n")[0] == line
+    assert heard[0].count(b"\r\n") == 6
+
+
+async def test_silence_and_refusal_are_failures_with_a_cause() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with listening(silent) as port:
+        check = http().model_copy(update={"timeout_seconds": 0.05})
+        assert await probe(check, "127.0.0.1", port) == "no answer within 0.05 s"
+        assert await probe(HealthCheck(protocol="TCP"), "127.0.0.1", port) is None
+    assert "refused" in (await probe(HealthCheck(protocol="TCP"), "127.0.0.1", port) or "").lower()
+
+
+async def test_a_certificate_is_not_verified(tmp_path: Path) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "1"),
+            *("-keyout", tmp_path / "key", "-out", tmp_path / "certificate"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n"), ssl=context) as port:
+        assert await probe(HealthCheck(protocol="HTTPS", timeout_seconds=5), "127.0.0.1", port) is None
+        assert await probe(http(), "127.0.0.1", port) is not None

@@ -1,0 +1,66 @@
+"""The steps of deployments, and what counts as a change of configuration (``marathon-v2`` 4)."""
+
+from __future__ import annotations
+
+import pytest
+from instances import app
+
+from hubfleet.api.app import App
+from hubfleet.backend.orchestrator.plans import same_configuration, steps
+
+
+def named(before: App | None, after: App | None) -> list[list[str]]:
+    found = steps({"/a": before}, {"/a": after})
+    assert all(action.app == "/a" for step in found for action in step.actions)
+    return [[action.action for action in step.actions] for step in found]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, app(3), [["StartApplication"], ["ScaleApplication"]]),
+        (None, app(0), [["StartApplication"], ["ScaleApplication"]]),
+        (app(3), None, [["StopApplication"]]),
+        (app(3), app(2), [["ScaleApplication"]]),
+        (app(3), app(3, cmd="sleep 2"), [["RestartApplication"]]),
+        (app(3), app(5, cmd="sleep 2"), [["RestartApplication"]]),
+        (app(3), app(0, cmd="sleep 2"), [["ScaleApplication"]]),
+        (app(3), app(3, version=9), []),
+        (None, None, []),
+    ],
+)
+def test_steps(before: App | None, after: App | None, expected: list[list[str]]) -> None:
+    assert named(before, after) == expected
+
+
+def test_one_plan_stops_some_apps_and_starts_others() -> None:
+    other = app(1).model_copy(update={"id": "/b"})
+    found = steps({"/a": app(1), "/b": None}, {"/a": None, "/b": other})
+    assert [[(action.action, action.app) for action in step.actions] for step in found] == [
+        [("StopApplication", "/a")],
+        [("StartApplication", "/b")],
+        [("ScaleApplication", "/b")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cmd": "true"},
+        {"args": ["true"], "cmd": None},
+        {"cpus": 0.7},
+        {"mem": 7},
+        {"disk": 7},
+        {"user": "nobody"},
+        {"env": {"A": "1"}},
+        {"labels": {"A": "1"}},
+        {"portDefinitions": [{"port": 0, "name": "x"}]},
+        {"healthChecks": [{"protocol": "TCP"}]},
+        {"upgradeStrategy": {"minimumHealthCapacity": 0.1}},
+        {"backoffSeconds": 7},
+        {"taskKillGracePeriodSeconds": 7},
+        {"killSelection": "OLDEST_FIRST"},
+    ],
+)
+def test_any_other_field_replaces_the_tasks(change: dict[str, object]) -> None:
+    assert not same_configuration(app(1), app(1, **change))

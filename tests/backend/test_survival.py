@@ -1,0 +1,247 @@
+"""A backend that is killed, at any moment, and started again: no task is lost, doubled or left over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import pytest
+import requests
+from conftest import RunningBackend
+from rest import Rest, eventually
+
+STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
+
+
+async def task_ids(backend: RunningBackend) -> Counter[str]:
+    """How many processes the tasks have; each here is one process."""
+    found = await asyncio.to_thread(backend.tasks)
+    return Counter(process.environ()["MESOS_TASK_ID"] for process in found)
+
+
+async def test_a_killed_backend_finds_its_tasks_again(rest: Rest, backend: RunningBackend) -> None:
+    await rest.create("/kept/one", instances=2)
+    await rest.create("/kept/two", labels={"a": "b"})
+    before = [await rest.running("/kept/one", 2), await rest.running("/kept/two")]
+    await rest.deployed()
+    apps = await rest.get("/v2/apps?embed=tasks")
+    for end in (backend.kill, backend.stop):
+        await end()
+        assert sum((await task_ids(backend)).values()) == 3
+        await backend.start()
+        assert [await rest.tasks("/kept/one"), await rest.tasks("/kept/two")] == before
+        assert await rest.get("/v2/apps?embed=tasks") == apps
+    assert await rest.get("/v2/deployments") == []
+
+
+async def test_ends_that_nobody_saw_are_known_afterwards(rest: Rest, backend: RunningBackend) -> None:
+    await rest.create("/ended", cmd="sleep 0.3; exit 7", backoffSeconds=300)
+    (task,) = await rest.running("/ended")
+    await backend.kill()
+
+    async def over() -> bool:
+        return not await task_ids(backend)
+
+    await eventually(over)
+    await backend.start()
+    app = await rest.app("/ended")
+    assert app["lastTaskFailure"]["taskId"] == task["id"]
+    assert app["lastTaskFailure"]["message"] == "Command exited with status 7"
+    (item,) = (await rest.get("/v2/queue"))["queue"]
+    assert item["delay"]["timeLeftSeconds"] > 250, "the back-off is counted also for what nobody saw"
+
+
+async def test_a_kill_that_was_ordered_is_carried_out_after_the_restart(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    await rest.create("/scaled", cmd=STUBBORN, instances=3, taskKillGracePeriodSeconds=1)
+    await rest.create("/gone", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
+    await rest.running("/scaled", 3)
+    await rest.running("/gone")
+    await rest.deployed()
+    await rest("PUT", "/v2/apps/scaled", {"instances": 1})
+    await rest("DELETE", "/v2/apps/gone")
+    await backend.kill()
+    await backend.start()
+    assert len(await rest.get("/v2/deployments")) == 2
+    await rest.deployed()
+    assert len(await rest.running("/scaled")) == 1
+    assert [task_id.partition(".")[0] for task_id in await task_ids(backend)] == ["scaled"]
+
+
+async def test_tasks_that_die_unseen_while_they_are_to_end_leave_nothing(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    """The store says they are to be killed, the engine that they are gone: then they are gone."""
+    await rest.create("/dying", cmd=STUBBORN, instances=2, taskKillGracePeriodSeconds=60)
+    await rest.running("/dying", 2)
+    await rest.deployed()
+    await rest("DELETE", "/v2/apps/dying")
+    await backend.kill()
+    for process in backend.tasks():
+        process.kill()
+
+    async def over() -> bool:
+        return not await task_ids(backend)
+
+    await eventually(over)
+    for _ in range(2):
+        await backend.start()
+        await rest.deployed()
+        assert (await rest.get("/v2/apps"))["apps"] == []
+        await backend.kill()
+
+
+async def test_an_app_without_its_owner_goes_at_the_restart(rest: Rest, backend: RunningBackend) -> None:
+    """As after a store was restored in which the owner is not: nothing may live on for nobody."""
+
+    await rest.create("/owner")
+    await rest.create("/owned", labels={"HUBFLEET_OWNER": "/owner"})
+    await rest.running("/owned")
+    await rest.deployed()
+    await backend.kill()
+    with sqlite3.connect(backend.state_dir / "backend.sqlite") as database:
+        database.execute("DELETE FROM apps WHERE id = '/owner'")
+    await backend.start()
+    await rest.deployed()
+    assert (await rest.get("/v2/apps"))["apps"] == []
+    await eventually(lambda: _none(task_ids(backend)))
+
+
+async def _none(counted: Awaitable[Counter[str]]) -> bool:
+    return not await counted
+
+
+async def test_a_store_that_was_moved_away_ends_nobodys_tasks(rest: Rest, backend: RunningBackend) -> None:
+    await rest.create("/stranger")
+    await rest.running("/stranger")
+    await backend.kill()
+    before = await task_ids(backend)
+    for path in backend.state_dir.glob("backend.sqlite*"):
+        shutil.move(path, backend.state_dir / f"old-{path.name}")
+    for _ in range(2):
+        await backend.start()
+        assert (await rest.get("/v2/apps"))["apps"] == []
+        await rest.create("/own")
+        await rest.running("/own")
+        await rest("DELETE", "/v2/apps/own")
+        await rest.deployed()
+        assert await task_ids(backend) == before
+        await backend.kill()
+    assert "no app here knows it; it is left alone" in backend.log.read_text()
+
+
+async def test_old_definitions_last_as_long_as_their_tasks(rest: Rest, backend: RunningBackend) -> None:
+    """More versions than are kept pass while one task of the first is still there."""
+    await rest.create("/old")
+    (task,) = await rest.running("/old")
+    await rest.deployed()
+    for number in range(60):
+        answer = await rest("PUT", "/v2/apps/old?force=true", {"labels": {"n": str(number)}, "cpus": 64})
+        assert answer.status_code == 200
+    await backend.kill()
+    await backend.start()
+    tasks = await rest.tasks("/old")
+    assert task["id"] in [found["id"] for found in tasks]
+    await rest("DELETE", "/v2/apps/old")
+    await rest.deployed()
+
+
+@pytest.mark.parametrize("round_", range(4))
+async def test_kills_at_random_moments(rest: Rest, backend: RunningBackend, round_: int) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    accepted: dict[str, int] = {}  # what the backend said yes to
+    unsure: set[str] = set()  # where it was killed before it said anything
+
+    async def one_change() -> None:
+        app_id = f"/random/{chance.randrange(4)}"
+        choice = chance.random()
+        try:
+            if choice < 0.45:
+                count = chance.randrange(1, 4)
+                unsure.add(app_id)
+                body = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1, "instances": count}
+                answer = await rest("PUT", f"/v2/apps{app_id}?force=true", body)
+                assert answer.status_code in (200, 201), answer.text
+                accepted[app_id] = count
+            elif choice < 0.6:
+                unsure.add(app_id)
+                answer = await rest("DELETE", f"/v2/apps{app_id}")
+                assert answer.status_code in (200, 404)
+                accepted.pop(app_id, None)
+            elif choice < 0.8 and accepted:
+                chosen = chance.choice(sorted(accepted))
+                tasks = (await rest("GET", f"/v2/apps{chosen}/tasks")).json().get("tasks", [])
+                ids = [task["id"] for task in tasks[:1]]
+                await rest("POST", "/v2/tasks/delete", {"ids": ids})
+                return
+            else:
+                for process in await asyncio.to_thread(backend.tasks):
+                    if chance.random() < 0.3:
+                        process.kill()
+                return
+            unsure.discard(app_id)
+        except requests.exceptions.ConnectionError:
+            pass  # killed in the middle: it may have been done or not
+
+    for _ in range(4):
+        changes = asyncio.create_task(_repeat(one_change, 8))
+        await asyncio.sleep(chance.uniform(0.0, 0.25))
+        await backend.kill()
+        await changes
+        if chance.random() < 0.5:
+            for process in await asyncio.to_thread(backend.tasks):
+                if chance.random() < 0.3:
+                    process.kill()
+        await backend.start()
+
+    await rest.deployed()
+    apps = {app["id"]: app for app in (await rest.get("/v2/apps?embed=tasks"))["apps"]}
+    for app_id in {*apps, *accepted} - unsure:
+        assert apps.get(app_id, {}).get("instances") == accepted.get(app_id), app_id
+
+    async def as_defined() -> bool:
+        found = {app["id"]: app for app in (await rest.get("/v2/apps?embed=tasks"))["apps"]}
+        known = [task for app in found.values() for task in app["tasks"]]
+        return (
+            all(app["tasksRunning"] == app["instances"] == len(app["tasks"]) for app in found.values())
+            and all(task["state"] == "TASK_RUNNING" for task in known)
+            and await task_ids(backend) == Counter(task["id"] for task in known)
+        )
+
+    await eventually(as_defined)
+
+
+async def _repeat(change: Callable[[], Awaitable[None]], times: int) -> None:
+    for _ in range(times):
+        await change()
+
+
+async def test_a_backend_does_not_start_on_a_newer_or_damaged_store(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    await rest.create("/kept")
+    await rest.running("/kept")
+    await backend.stop()
+    database = backend.state_dir / "backend.sqlite"
+    good = database.read_bytes()
+    for path in backend.state_dir.glob("backend.sqlite-*"):
+        path.unlink()
+    for damage, sentence in (
+        (good[:60] + b"\xff\xff\xff\x7f" + good[64:], "newer hubfleet"),
+        (b"no database" * 100, "cannot use the state"),
+    ):
+        database.write_bytes(damage)
+        with pytest.raises(AssertionError, match=sentence):
+            await backend.start()
+        assert sum((await task_ids(backend)).values()) == 1
+    database.write_bytes(good)
+    await backend.start()
+    await rest.running("/kept")
