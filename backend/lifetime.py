@@ -19,6 +19,7 @@ from pathlib import Path
 log = logging.getLogger("hubfleet.backend")
 
 _TAKE_OVER_SECONDS = 20.0
+_LEAST_LIFE_SECONDS = 2.0  # between two starts of a backend that keeps being killed
 
 
 class AlreadyRunning(Exception):
@@ -95,7 +96,8 @@ def split_front() -> int:
     """Fork into a front, which stays here, and the backend, which returns.
 
     The front ends at once when it is told to (SIGINT or SIGTERM), and with the backend's
-    own status when the backend ends.
+    own status when the backend ends. A backend that is killed it replaces: the hub looks
+    after its services only every 30 s.
 
     Returns
     -------
@@ -103,15 +105,22 @@ def split_front() -> int:
         In the backend: a descriptor of the process that started the front (the hub),
         readable when that process is gone.
     """
-    hub = os.getppid()
-    hub_gone = os.pidfd_open(hub)
-    backend = os.fork()
-    if backend == 0:
-        os.setsid()
-        return hub_gone
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: os._exit(0))
-    # Should the front be killed, nobody can end the backend but the hub's end, and a new
-    # front, which takes over.
-    _, status = os.waitpid(backend, 0)
-    sys.exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    hub_gone = os.pidfd_open(os.getppid())
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    while True:
+        for signum in handlers:
+            signal.signal(signum, lambda *_: os._exit(0))
+        begun = time.monotonic()
+        backend = os.fork()
+        if backend == 0:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+            os.setsid()
+            return hub_gone
+        # Should the front be killed, nobody can end the backend but the hub's end, and a new
+        # front, which takes over.
+        _, status = os.waitpid(backend, 0)
+        if not os.WIFSIGNALED(status):
+            sys.exit(os.waitstatus_to_exitcode(status))
+        log.error("the backend was ended by signal %d; starting another one", os.WTERMSIG(status))
+        time.sleep(max(0.0, _LEAST_LIFE_SECONDS - (time.monotonic() - begun)))

@@ -17,6 +17,7 @@ KILL_GRACE_SECONDS = 3.0
 """Seconds between SIGTERM and SIGKILL where the app says nothing (Mesos' command executor)."""
 
 _START_PAUSE_FIRST, _START_PAUSE_MOST = 0.2, 10.0
+_SIGNAL_PAUSE_FIRST = 0.1
 _KILL_PAUSE_FIRST, _KILL_PAUSE_FACTOR, _KILL_PAUSE_MOST = 5.0, 4.0, 120.0
 _REPORTED_AFTER = 5  # failed kills
 
@@ -132,10 +133,19 @@ class TaskRunner:
             log.error("%s has not ended after %d kills; still trying", self.spec.task_id, attempt + 1)
 
     async def _signal(self, signum: signal.Signals) -> None:
-        try:
-            await self._driver.signal(self.spec.task_id, signum)
-        except DriverError as error:
-            log.warning("cannot send %s to %s: %s", signum.name, self.spec.task_id, error)
+        """Send a signal; if the engine does not confirm it, again: to hear it twice harms no task."""
+        clock = asyncio.get_running_loop().time
+        pause, ends_at = _SIGNAL_PAUSE_FIRST, clock() + self._grace
+        while not self._exit.done():
+            try:
+                await self._driver.signal(self.spec.task_id, signum)
+                return
+            except DriverError as error:
+                log.warning("cannot send %s to %s: %s", signum.name, self.spec.task_id, error)
+            if clock() + pause > ends_at:
+                return
+            await self._exit_within(pause)
+            pause *= 2
 
     async def _exit_within(self, seconds: float) -> bool:
         await asyncio.wait({self._exit}, timeout=seconds)

@@ -162,12 +162,14 @@ def test_a_killed_front_is_replaced_and_the_new_backend_takes_over(managed: Call
     assert second.backend.is_running()
 
 
-def test_a_killed_backend_ends_its_front_so_that_the_hub_starts_another(
-    managed: Callable[[], Managed],
-) -> None:
+def test_a_killed_backend_is_replaced_by_its_front(managed: Callable[[], Managed]) -> None:
     running = managed()
     running.backend.kill()
-    eventually(lambda: has_ended(running.front))
+    eventually(lambda: [child for child in running.front.children() if not has_ended(child)])
+    eventually(lambda: answers(running.port))
+    assert not has_ended(running.front)
+    (successor,) = (child for child in running.front.children() if not has_ended(child))
+    assert successor.pid != running.backend.pid
 
 
 async def test_sigterm_leaves_the_tasks_running(backend: RunningBackend) -> None:

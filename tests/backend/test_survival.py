@@ -113,6 +113,20 @@ async def test_an_app_without_its_owner_goes_at_the_restart(rest: Rest, backend:
     await eventually(lambda: _none(task_ids(backend)))
 
 
+async def test_a_deployment_whose_app_is_gone_already_ends_at_the_restart(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    """As after a kill between the end of the app's last task and the end of its deployment."""
+    await rest.create("/gone", cpus=60, instances=2)
+    assert len(await rest.get("/v2/deployments")) == 1
+    await backend.kill()
+    with sqlite3.connect(backend.state_dir / "backend.sqlite") as database:
+        database.execute("DELETE FROM apps")
+        database.execute("DELETE FROM instances")
+    await backend.start()
+    await rest.deployed()
+
+
 async def _none(counted: Awaitable[Counter[str]]) -> bool:
     return not await counted
 
@@ -235,7 +249,7 @@ async def test_a_backend_does_not_start_on_a_newer_or_damaged_store(
     for path in backend.state_dir.glob("backend.sqlite-*"):
         path.unlink()
     for damage, sentence in (
-        (good[:60] + b"\xff\xff\xff\x7f" + good[64:], "newer hubfleet"),
+        (good[:60] + b"\0\0\0\x63" + good[64:], "newer hubfleet"),
         (b"no database" * 100, "cannot use the state"),
     ):
         database.write_bytes(damage)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -281,15 +282,29 @@ async def test_an_ill_task_while_its_app_is_scaled_away(rest: Rest) -> None:
     assert await rest.tasks("/ill") == []
 
 
-async def test_two_tasks_never_get_one_port(rest: Rest, backend: RunningBackend) -> None:
-    await asyncio.gather(
-        *(rest.create(f"/ports/{n}", instances=4, portDefinitions=[{}, {}, {}]) for n in range(6))
-    )
-    await asyncio.gather(*(rest.running(f"/ports/{n}", 4) for n in range(6)))
-    tasks = [task for n in range(6) for task in await rest.tasks(f"/ports/{n}")]
-    ports = [port for task in tasks for port in task["ports"]]
-    assert len(ports) == len(set(ports)) == 72
-    assert all(20000 <= port <= 24000 for port in ports)
+async def test_two_tasks_never_get_one_port_and_too_few_are_told(tmp_path: Path) -> None:
+    """As many ports as tasks ask for; the tasks do not listen, so that only the reservation parts them."""
+    backend = RunningBackend(tmp_path / "state", (24100, 24135))
+    rest = Rest(backend.url, backend.admin_token)
+    try:
+        await backend.start()
+        await asyncio.gather(
+            *(rest.create(f"/ports/{n}", instances=4, portDefinitions=[{}, {}, {}]) for n in range(3))
+        )
+        await asyncio.gather(*(rest.running(f"/ports/{n}", 4) for n in range(3)))
+        tasks = [task for n in range(3) for task in await rest.tasks(f"/ports/{n}")]
+        assert sorted(port for task in tasks for port in task["ports"]) == list(range(24100, 24136))
+        await rest.create("/ports/late", portDefinitions=[{}])
+
+        async def told() -> Any:
+            items = (await rest.get("/v2/queue?embed=explanation"))["queue"]
+            return items and items[0].get("explanation")
+
+        assert await eventually(told) == "waiting for 1 free ports; the place has 0 left"
+        await rest("PUT", "/v2/apps/ports/0", {"instances": 3})
+        await rest.running("/ports/late")
+    finally:
+        await backend.destroy()
 
 
 async def test_a_launcher_that_is_killed_loses_no_task(rest: Rest, backend: RunningBackend) -> None:

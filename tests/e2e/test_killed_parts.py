@@ -65,15 +65,27 @@ def served(own_hub: Callable[[str], Hub]) -> tuple[Hub, Person, psutil.Process]:
 
 def test_the_backend_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, person, process = served
-    old = part(hub, "backend --managed", str(hub.state))
-    for each in old:
+    for each in part(hub, "backend --managed", str(hub.state)):
+        if each.parent() is not None and "--managed" in " ".join(each.parent().cmdline()):
+            each.kill()
+            each.wait(10)
+    assert not _pings(hub)
+    assert (person.server() or {}).get("ready"), "unknown is not stopped"
+    assert reachable(hub, "carol"), "nobody needs the backend to reach a server that runs"
+    eventually(lambda: _pings(hub), 20, "an answer of the new backend")
+    assert server_process(hub).pid == process.pid
+    person.stop_server()
+    eventually(lambda: not process.is_running(), 20, "the end of the server")
+
+
+def test_the_backend_and_the_service_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
+    hub, person, process = served
+    for each in part(hub, "backend --managed", str(hub.state)):
         each.kill()
     # The hub looks after its services every 30 s; meanwhile it polls the server each second.
-    eventually(lambda: part(hub, "backend --managed", str(hub.state)), 60, "a new backend")
-    eventually(lambda: _pings(hub), 30, "an answer of the new backend")
+    eventually(lambda: _pings(hub), 60, "an answer of the new backend")
     assert server_process(hub).pid == process.pid
-    assert (person.server() or {}).get("ready"), "unknown is not stopped"
-    assert reachable(hub, "carol")
+    assert (person.server() or {}).get("ready")
     person.stop_server()
     eventually(lambda: not process.is_running(), 20, "the end of the server")
 
@@ -87,7 +99,7 @@ def _pings(hub: Hub) -> bool:
 
 def test_the_launcher_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, person, process = served
-    for each in part(hub, "launcher", str(hub.state)):
+    for each in part(hub, "hubfleet_launcher", str(hub.state)):
         each.kill()
     assert reachable(hub, "carol")
     person.stop_server()

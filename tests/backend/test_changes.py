@@ -1,0 +1,148 @@
+"""The gate of all changes, on a real store: what one change writes is written at once, or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubfleet.api.app import App
+from hubfleet.backend.drivers import Offer
+from hubfleet.backend.events import EventBus
+from hubfleet.backend.orchestrator.changes import MAX_DEPLOYMENTS, Changes
+from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments
+from hubfleet.backend.records import Condition, Goal, Instance
+from hubfleet.backend.state import State
+from hubfleet.backend.store import Store
+
+
+class Gate:
+    """Changes without an orchestrator, so that nothing happens after what they write themselves."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = Store(path)
+        self.state = State(self.store)
+        offers = [Offer("here", cpus=4, mem=1000, disk=1000)]
+        self.accepted: list[str] = []
+        self.changes = Changes(self.state, EventBus(), lambda: offers, self.accepted.extend)
+
+    def reopened(self) -> Gate:
+        self.store.close()
+        return Gate(self.path)
+
+    def running(self, app_id: str) -> Instance:
+        instance = Instance.scheduled(self.state.apps[app_id].app)
+        instance.condition = Condition.RUNNING
+        self.state.put_instance(instance)
+        return instance
+
+    def seen(self) -> Any:
+        """Everything that is known."""
+        return (
+            {key: record.model_dump() for key, record in self.state.apps.items()},
+            {key: instance.model_dump() for key, instance in self.state.instances.items()},
+            {key: deployment.model_dump() for key, deployment in self.state.deployments.items()},
+        )
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "store.sqlite")
+
+
+def app(app_id: str, **fields: Any) -> App:
+    return App.model_validate({"id": app_id, "cmd": "x", **fields})
+
+
+def test_what_was_accepted_is_on_disk(gate: Gate) -> None:
+    gate.changes.create(app("/a", instances=2))
+    gate.running("/a")
+    gate.changes.put(app("/a", cmd="y"), force=True)
+    gate.changes.create(app("/b"))
+    before = gate.seen()
+    assert gate.reopened().seen() == before
+
+
+def test_the_instances_of_a_removed_app_are_to_end_at_once(gate: Gate) -> None:
+    """Else an app made anew before anything else happened would take them for its own."""
+    gate.changes.create(app("/a"))
+    old = gate.running("/a")
+    gate.changes.remove("/a")
+    assert old.goal is Goal.STOPPED
+    assert gate.reopened().state.instances[old.id].goal is Goal.STOPPED
+
+
+def test_a_refused_change_changes_nothing(gate: Gate) -> None:
+    gate.changes.create(app("/a"))
+    gate.running("/a")
+    before, accepted = gate.seen(), list(gate.accepted)
+    refused: list[tuple[Any, type[Exception]]] = [
+        (lambda: gate.changes.put(app("/a", instances=2)), Locked),
+        (lambda: gate.changes.create(app("/a/b")), NotValid),
+        (lambda: gate.changes.create(app("/c", cpus=5)), NotValid),
+        (lambda: gate.changes.put(app("/a", labels={"HUBFLEET_OWNER": "/none"}), force=True), NotValid),
+    ]
+    for change, error in refused:
+        with pytest.raises(error):
+            change()
+    assert (gate.seen(), gate.accepted) == (before, accepted)
+    assert gate.reopened().seen() == before
+
+
+def test_a_write_that_fails_in_the_middle_leaves_nothing_of_the_change(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.changes.create(app("/a"))
+    before = gate.seen()
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(gate.store, "save_deployment", full)
+    with pytest.raises(sqlite3.OperationalError):
+        gate.changes.create(app("/b"))
+    assert gate.reopened().seen() == before
+
+
+def test_too_much_at_once_is_refused_but_never_an_end(gate: Gate) -> None:
+    for number in range(MAX_DEPLOYMENTS):
+        gate.changes.create(app(f"/a{number}"))
+    with pytest.raises(TooManyDeployments, match="Max number \\(100\\)"):
+        gate.changes.create(app("/b"))
+    gate.changes.put(app("/a0", instances=2), force=True)  # in place of the one that is there
+    gate.changes.cancel(gate.changes.remove("/a1").id)
+    gate.changes.create(app("/b"))
+    gate.changes.remove("/b")
+    assert len(gate.state.deployments) == MAX_DEPLOYMENTS
+
+
+def test_owners_in_a_circle_do_not_hang(gate: Gate) -> None:
+    gate.changes.create(app("/a"))
+    gate.changes.create(app("/b", labels={"HUBFLEET_OWNER": "/a"}))
+    gate.changes.put(app("/a", labels={"HUBFLEET_OWNER": "/b"}), force=True)
+    gate.changes.remove("/b")
+    assert gate.state.apps == {}
+
+
+def test_versions_grow_though_the_clock_is_set_back(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.changes.create(app("/a", instances=0))
+    first = gate.state.apps["/a"].app.version
+    assert first is not None
+    past = first.replace(year=first.year - 1)
+    monkeypatch.setattr("hubfleet.backend.state.now", lambda: past)
+    gate.changes.remove("/a")
+    again = gate.reopened()
+    again.changes.create(app("/a"), force=True)
+    second = again.state.apps["/a"].app.version
+    assert second is not None
+    assert second > first
+
+
+def test_of_a_former_app_no_version_is_left(gate: Gate) -> None:
+    gate.changes.create(app("/a", cmd="secret"))
+    gate.changes.remove("/a")
+    gate.changes.create(app("/a", cmd="other"), force=True)
+    assert len(gate.state.versions("/a")) == 1
