@@ -68,6 +68,7 @@ c.JupyterHub.services = [
             f"--port={backend_port}",
             f"--state-dir={state / 'backend'}",
             f"--ports={os.environ.get('HUBFLEET_TASK_PORTS', '31000-32000')}",
+            "--accounts=shared",  # everything here runs as one account, see below
             # Cpus here are shares, not cores: an idle notebook needs none. Memory is
             # not shared, so of that no more is given than the machine has.
             f"--cpus={16 * (os.cpu_count() or 1)}",

@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hubfleet.api import labels
@@ -47,12 +47,16 @@ class Caller:
         The group in which the caller may make and change apps; empty for all.
     server
         The app id of the server whose own token this is, if it is one.
+    shared_account
+        Whether the caller's apps may run as the backend's own account where no
+        server of the caller's tells another.
     """
 
     name: str
     group: str = ""
     writable: str = ""
     server: str | None = None
+    shared_account: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -120,8 +124,7 @@ class Caller:
         Raises
         ------
         NotValid
-            There is no server to tell it by, and others here do not run as our own account:
-            then nor may this one, which could be root's.
+            There is no server to tell it by, and our own account, which could be root's, is not shared.
         """
         if owner is not None:
             return apps[owner].app.user if owner in apps else None
@@ -132,7 +135,7 @@ class Caller:
         }
         if len(servers) == 1:
             return servers.pop()
-        if servers or any(record.app.user is not None for record in apps.values()):
+        if servers or not self.shared_account:
             raise NotValid(
                 [
                     Violation(
@@ -166,12 +169,21 @@ class Authenticator:
         The group of all apps of this hub.
     hub
         How the hub is asked; None without a hub.
+    shared_account
+        Whether users' apps may run as the backend's own account.
     """
 
-    def __init__(self, admin_tokens: frozenset[str], prefix: str, hub: HubIdentity | None) -> None:
+    def __init__(
+        self,
+        admin_tokens: frozenset[str],
+        prefix: str,
+        hub: HubIdentity | None,
+        shared_account: bool = False,
+    ) -> None:
         self._admin_tokens = admin_tokens
         self._prefix = prefix
         self._hub = hub
+        self._shared_account = shared_account
 
     async def identify(self, authorization: str | None) -> Caller:
         """Return who holds the credential of an ``Authorization`` header.
@@ -196,7 +208,7 @@ class Authenticator:
             raise Forbidden(
                 f"the hub's {model.get('kind')} {model.get('name')!r} has no apps of its own here"
             )
-        return user_caller(model, self._prefix)
+        return replace(user_caller(model, self._prefix), shared_account=self._shared_account)
 
 
 def user_caller(model: dict[str, Any], prefix: str) -> Caller:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from .access import HubIdentity
+from .drivers import DriverError
 from .lifetime import AlreadyRunning, StateLock, split_front
 from .service import PortTaken, Settings, listen, serve
 from .store import StoreError
@@ -59,6 +60,14 @@ def _port_range(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     help=f"File with administrators' tokens, one a line. Another comes from {TOKEN_VARIABLE}.",
 )
 @click.option(
+    "--accounts",
+    default="server",
+    show_default=True,
+    type=click.Choice(["server", "shared"]),
+    help="As which account a user's Dask apps run: the one of the user's server, or also, where there is "
+    "no server to tell, the backend's own. Only root has a choice.",
+)
+@click.option(
     "--cpus",
     type=click.FloatRange(min=0.001),
     help="Cpus that tasks may reserve in all; beyond the machine's they share. [default: the machine's]",
@@ -101,6 +110,7 @@ def backend(
     hostname: str,
     prefix: str,
     token_file: Path | None,
+    accounts: str,
     cpus: float | None,
     mem: float | None,
     disk: float | None,
@@ -127,6 +137,7 @@ def backend(
             hostname=hostname,
             prefix=prefix,
             admin_tokens=_admin_tokens(token_file, state_dir),
+            shared_account=accounts == "shared" or os.geteuid() != 0,
             cpus=cpus,
             mem=mem,
             disk=disk,
@@ -134,7 +145,7 @@ def backend(
         )
         asyncio.run(serve(settings, _hub(), listen(settings), hub_gone))
         lock.release()
-    except (AlreadyRunning, PortTaken, StoreError) as error:
+    except (AlreadyRunning, DriverError, PortTaken, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except (OSError, sqlite3.Error) as error:
         raise click.ClickException(

@@ -47,6 +47,8 @@ class Settings:
         The group of the hub's apps.
     admin_tokens
         Tokens whose holder may do everything.
+    shared_account
+        Whether users' apps may run as the backend's own account where no server tells another.
     cpus, mem, disk
         What may be reserved by tasks; None is what the machine has. MiB.
     ports
@@ -59,6 +61,7 @@ class Settings:
     hostname: str
     prefix: str
     admin_tokens: frozenset[str]
+    shared_account: bool = False
     cpus: float | None = None
     mem: float | None = None
     disk: float | None = None
@@ -156,7 +159,7 @@ async def serve(
     if hub_gone is not None:
         loop.add_reader(hub_gone, stopping.set)
     await orchestrator.open()
-    authenticator = Authenticator(settings.admin_tokens, settings.prefix, hub)
+    authenticator = Authenticator(settings.admin_tokens, settings.prefix, hub, settings.shared_account)
     server = HTTPServer(
         make_application(Services(orchestrator, authenticator)),
         max_body_size=CUT_BODY_BYTES,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,9 @@ class HubDouble:
 class Site:
     """A backend under a hub, and its users."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, accounts: str = "shared") -> None:
         self.hub = HubDouble()
-        self.backend = RunningBackend(folder / "state", (20000, 24000))
+        self.backend = RunningBackend(folder / "state", (20000, 24000), accounts=accounts)
         self.backend.environment = {
             "JUPYTERHUB_API_URL": self.hub.url,
             "JUPYTERHUB_API_TOKEN": "the-backend-itself",
@@ -263,10 +264,25 @@ async def test_a_servers_token_makes_apps_that_go_with_the_server(site: Site) ->
     await site.admin.deployed()
 
 
-async def test_an_app_runs_as_the_account_of_its_server_and_no_other(site: Site) -> None:
+@pytest.fixture
+async def parted_site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A backend that runs nobody's apps as its own account, unless a server does."""
+    site = Site(tmp_path, accounts="server")
+    try:
+        await site.backend.start()
+        yield site
+    finally:
+        await site.backend.destroy()
+        site.hub.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another account")
+async def test_an_app_runs_as_the_account_of_its_server_and_no_other(parted_site: Site) -> None:
+    site = parted_site
     body = {"id": "/jupyter/alice/dask/s/workers", "instances": 0, **BODY}
     assert (await site.alice("POST", "/v2/apps", {**body, "user": "root"})).status_code == 422
-    # Somebody's server has an account of its own: then nobody's app may run as the backend's, root's say.
+    # No server of alice's tells an account, and the backend's own is root's.
+    assert (await site.alice("POST", "/v2/apps", body)).status_code == 422
     await site.admin(
         "POST", "/v2/apps", {"id": "/jupyter/bob/notebook", "user": "nobody", "instances": 0, **BODY}
     )
