@@ -28,6 +28,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def task_id_of(process: psutil.Process) -> str:
+    """The task that a process belongs to; empty if it has ended since it was found."""
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("MESOS_TASK_ID", "")
+    return ""
+
+
 class RunningBackend:
     """A real `hubfleet backend` process on a port of its own, driving real processes."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunningBackend
+from conftest import RunningBackend, task_id_of
 from rest import Rest, eventually
 
 CREATED = {"tasksStaged": 0, "tasksRunning": 0, "tasksHealthy": 0, "tasksUnhealthy": 0}
@@ -39,9 +39,7 @@ async def test_an_app_from_its_making_to_its_end(rest: Rest, backend: RunningBac
     for task in tasks:
         assert task["version"] == made["version"]
         assert task["startedAt"] >= task["stagedAt"]
-    assert {process.environ()["MESOS_TASK_ID"] for process in backend.tasks()} == {
-        task["id"] for task in tasks
-    }
+    assert {task_id_of(process) for process in backend.tasks()} == {task["id"] for task in tasks}
 
     response = await rest("DELETE", "/v2/apps/a/b")
     assert response.status_code == 200
@@ -302,7 +300,7 @@ async def test_an_app_made_anew_while_the_old_one_dies(
     await rest.deployed()
     (new,) = await rest.running("/again")
     assert new["id"] != old["id"]
-    assert {process.environ()["MESOS_TASK_ID"] for process in backend.tasks()} == {new["id"]}
+    assert {task_id_of(process) for process in backend.tasks()} == {new["id"]}
 
 
 async def test_a_single_instance_never_runs_twice(rest: Rest, backend: RunningBackend) -> None:
@@ -366,5 +364,5 @@ async def test_a_task_runs_as_its_account(shared_rest: Rest, shared: RunningBack
         pytest.skip("only root may run a task as another account")
     await shared_rest.create("/account", cmd="exec sleep 600", user="nobody")
     (task,) = await shared_rest.running("/account")
-    (process,) = [each for each in shared.tasks() if each.environ()["MESOS_TASK_ID"] == task["id"]]
+    (process,) = [each for each in shared.tasks() if task_id_of(each) == task["id"]]
     assert process.username() == "nobody"

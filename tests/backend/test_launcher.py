@@ -255,7 +255,9 @@ def test_a_task_inherits_no_descriptor_no_ignored_signal_and_no_session(site: Si
     assert site.read("files").split() == ["0", "1", "2", "3"]
     stdin, ignored, blocked, session, pid = sorted(site.read("rest").splitlines(), key=site.read("rest").find)
     assert stdin == "/dev/null"
-    assert {int(line.split()[1], 16) for line in (ignored, blocked)} == {0}
+    # Signals 32 and 33 are the C library's own, which a program cannot set; make(1) leaves 32 ignored.
+    changeable = sum(1 << (signum - 1) for signum in signal.valid_signals())
+    assert {int(line.split()[1], 16) & changeable for line in (ignored, blocked)} == {0}
     assert session.strip() == pid
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import requests
-from conftest import RunningBackend
+from conftest import RunningBackend, task_id_of
 from rest import Rest, eventually
 
 STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
@@ -20,8 +20,8 @@ STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 async def task_ids(backend: RunningBackend) -> Counter[str]:
     """How many processes the tasks have; each here is one process."""
-    found = await asyncio.to_thread(backend.tasks)
-    return Counter(process.environ()["MESOS_TASK_ID"] for process in found)
+    found = map(task_id_of, await asyncio.to_thread(backend.tasks))
+    return Counter(filter(None, found))
 
 
 async def test_a_killed_backend_finds_its_tasks_again(rest: Rest, backend: RunningBackend) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import RunningBackend
+from conftest import RunningBackend, task_id_of
 from rest import Rest, eventually
 
 STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 
 async def pids(backend: RunningBackend, task_id: str) -> set[int]:
-    return {process.pid for process in backend.tasks() if process.environ()["MESOS_TASK_ID"] == task_id}
+    return {process.pid for process in backend.tasks() if task_id_of(process) == task_id}
 
 
 async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
