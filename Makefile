@@ -35,4 +35,4 @@ environment:
 	@$(PYTHON) examples/environment.py test
 
 clean:
-	rm -rf .venv .hubfleet build dist *.egg-info install.log .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .hubfleet build dist *.egg-info install.log .mypy_cache .pytest_cache .ruff_cache .hypothesis

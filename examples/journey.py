@@ -200,7 +200,8 @@ def fresh(report: Report) -> None:
         finally:
             with report("stop the hub"):
                 hub.stop()
-        arguments = ("--JupyterHub.spawner_class=simple",)
+        homes = f"--SimpleLocalProcessSpawner.home_dir_template={folder}/{{username}}"
+        arguments = ("--JupyterHub.spawner_class=simple", homes)
         local = Hub(Path(folder) / "local", Ports.free(), arguments=arguments)
         try:
             local.start()

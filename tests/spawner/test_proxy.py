@@ -1,0 +1,128 @@
+"""The repaired proxy passes paths and answers on as they come."""
+
+from __future__ import annotations
+
+import http.client
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import free_port
+
+
+class Upstream(ThreadingHTTPServer):
+    """A server behind the proxy that says which path it was asked for, and answers in two parts."""
+
+    def __init__(self) -> None:
+        self.first_part_was_read = threading.Event()
+        super().__init__(("127.0.0.1", 0), Answers)
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Upstream
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/parts":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"5\r\nfirst\r\n")
+            self.wfile.flush()
+            assert self.server.first_part_was_read.wait(10)
+            self.wfile.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        elif self.path == "/empty":
+            self.send_response(304)
+            self.end_headers()
+        else:
+            body = self.path.encode()
+            self.send_response(404 if "missing" in self.path else 200)
+            for cookie in ("a=1", "b=2"):
+                self.send_header("Set-Cookie", cookie)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def proxy(upstream: Upstream) -> Iterator[int]:
+    port, api = free_port(), free_port()
+    command = [sys.executable, "-m", "hubfleet.spawner.proxy", "--ip=127.0.0.1", f"--port={port}"]
+    target = f"http://127.0.0.1:{upstream.server_port}"
+    process = subprocess.Popen(
+        [*command, "--api-ip=127.0.0.1", f"--api-port={api}", f"--default-target={target}"]
+    )
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            if ask(port, "/up")[0] == 200:
+                break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    yield port
+    process.terminate()
+    process.wait(10)
+
+
+def ask(port: int, path: str) -> tuple[int, str, list[str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return answer.status, body, answer.headers.get_all("Set-Cookie") or []
+
+
+@pytest.mark.parametrize(
+    "path", ["/user/alice@example.org/api", "/files/a%2Fb", "/%C3%BC?q=%26&r", "/a%20b", "/~x", "/missing"]
+)
+def test_a_path_goes_on_as_it_came(proxy: int, path: str) -> None:
+    status, body, cookies = ask(proxy, path)
+    assert (status, body) == (404 if "missing" in path else 200, path)
+    assert cookies == ["a=1", "b=2"]
+
+
+def test_an_answer_without_a_body(proxy: int) -> None:
+    assert ask(proxy, "/empty")[:2] == (304, "")
+
+
+def test_the_first_part_arrives_before_the_second_is_sent(proxy: int, upstream: Upstream) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=10)
+    connection.request("GET", "/parts")
+    answer = connection.getresponse()
+    assert answer.read(5) == b"first"
+    upstream.first_part_was_read.set()
+    assert answer.read() == b"second"
+    connection.close()
+
+
+def test_a_target_that_is_gone_is_a_503() -> None:
+    port, api = free_port(), free_port()
+    command = [sys.executable, "-m", "hubfleet.spawner.proxy", "--ip=127.0.0.1", f"--port={port}"]
+    gone = f"--default-target=http://127.0.0.1:{free_port()}"
+    with subprocess.Popen([*command, "--api-ip=127.0.0.1", f"--api-port={api}", gone]) as process:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert ask(port, "/x")[0] == 503
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        process.terminate()
