@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -357,12 +356,3 @@ async def test_ping_and_info(shared_rest: Rest) -> None:
     assert (info["name"], info["elected"]) == ("marathon", True)
     assert all(isinstance(info[key], dict) for key in ("marathon_config", "zookeeper_config", "http_config"))
     assert (await anybody("GET", "/v2/info")).status_code == 401
-
-
-async def test_a_task_runs_as_its_account(shared_rest: Rest, shared: RunningBackend) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root may run a task as another account")
-    await shared_rest.create("/account", cmd="exec sleep 600", user="nobody")
-    (task,) = await shared_rest.running("/account")
-    (process,) = [each for each in shared.tasks() if task_id_of(each) == task["id"]]
-    assert process.username() == "nobody"
