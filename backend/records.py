@@ -176,11 +176,13 @@ class DeploymentRecord(BaseModel):
     current: int = 0  # index into steps
     originals: dict[str, App | None] = Field(default_factory=dict)
     """The definitions before, for a cancellation that undoes."""
+    share: str | None = None
+    """Whose change it is; None is one that counts for nobody."""
 
     @classmethod
-    def of(cls, version: datetime, steps: list[Step]) -> DeploymentRecord:
+    def of(cls, version: datetime, steps: list[Step], share: str | None = None) -> DeploymentRecord:
         """Return a new plan."""
-        return cls(id=str(uuid.uuid4()), version=version, steps=steps)
+        return cls(id=str(uuid.uuid4()), version=version, steps=steps, share=share)
 
     @property
     def affected_apps(self) -> list[str]:

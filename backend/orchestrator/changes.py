@@ -32,14 +32,28 @@ from .refusals import (
     NoSuchPath,
     NotValid,
     TooManyDeployments,
+    TooManyOfShare,
 )
 
 MAX_DEPLOYMENTS = 100
 """Most deployments at once, as Marathon's ``--max_running_deployments``."""
 
+MAX_OF_A_SHARE = 20
+"""Most deployments at once of one user, so that nobody takes the room of all."""
+
+KEPT_ROOM = 20
+"""Of the most at once, as many as all users together leave to the administrator, the spawner that is."""
+
+Permit = Callable[[Mapping[str, App | None]], None]
+"""Is told what each app is to become, None for one that goes, and raises to refuse; it must not wait."""
+
 
 class Changes:
     """The gate through which every change to apps passes.
+
+    Methods that take a change also take `permit`, which has the last word before anything
+    is stored, and `share`: whose change it is, for the number of deployments that one may
+    have under way. Without a share there is only the limit for all.
 
     Parameters
     ----------
@@ -65,7 +79,9 @@ class Changes:
         self._offers = offers
         self._accepted = accepted
 
-    def create(self, app: App, force: bool = False) -> DeploymentRecord:
+    def create(
+        self, app: App, force: bool = False, *, permit: Permit | None = None, share: str | None = None
+    ) -> DeploymentRecord:
         """Take a new app.
 
         Raises
@@ -75,19 +91,50 @@ class Changes:
         """
         if app.id in self._state.apps:
             raise AppExists(app.id)
-        return self._deploy({app.id: app}, force)
+        return self._deploy({app.id: app}, force, permit, share)
 
-    def put(self, app: App, force: bool = False) -> DeploymentRecord:
+    def put(
+        self, app: App, force: bool = False, *, permit: Permit | None = None, share: str | None = None
+    ) -> DeploymentRecord:
         """Take a definition as a whole, in place of the former one if there is one."""
-        return self._deploy({app.id: app}, force)
+        return self._deploy({app.id: app}, force, permit, share)
 
-    def remove(self, app_id: str, force: bool = True) -> DeploymentRecord:
+    def put_all(
+        self,
+        apps: Iterable[App],
+        force: bool = False,
+        *,
+        permit: Permit | None = None,
+        share: str | None = None,
+    ) -> DeploymentRecord:
+        """Take several definitions as wholes, in one deployment; of two of one id the last counts."""
+        return self._deploy({app.id: app for app in apps}, force, permit, share)
+
+    def remove(
+        self, app_id: str, force: bool = True, *, permit: Permit | None = None, share: str | None = None
+    ) -> DeploymentRecord:
         """End an app, and those that it owns."""
         if app_id not in self._state.apps:
             raise NoSuchApp(app_id)
-        return self._deploy({app_id: None}, force)
+        return self._deploy({app_id: None}, force, permit, share)
 
-    def kill_and_scale(self, victims: Sequence[Instance], force: bool = False) -> DeploymentRecord:
+    def restart(
+        self, app_id: str, force: bool = False, *, permit: Permit | None = None, share: str | None = None
+    ) -> DeploymentRecord:
+        """Replace all tasks of an app, whose definition stays but for its version."""
+        record = self._state.apps.get(app_id)
+        if record is None:
+            raise NoSuchApp(app_id)
+        return self._deploy({app_id: record.app}, force, permit, share, restarted=frozenset({app_id}))
+
+    def kill_and_scale(
+        self,
+        victims: Sequence[Instance],
+        force: bool = False,
+        *,
+        permit: Permit | None = None,
+        share: str | None = None,
+    ) -> DeploymentRecord:
         """End exactly these instances, and lower their apps' counts by as many.
 
         Those that are to end already are not counted again.
@@ -105,7 +152,7 @@ class Changes:
         for app_id, count in Counter(instance.app_id for instance in doomed).items():
             app = self._state.apps[app_id].app
             targets[app_id] = app.model_copy(update={"instances": max(0, app.instances - count)})
-        return self._deploy(targets, force, doomed)
+        return self._deploy(targets, force, permit, share, victims=doomed)
 
     def cancel(self, deployment_id: str) -> None:
         """Stop a deployment where it is; the definitions stay as they are."""
@@ -114,10 +161,12 @@ class Changes:
             self._state.drop_deployment(deployment)
         self._bus.publish(events.deployment_ended(deployment, "The upgrade has been cancelled"))
 
-    def revert(self, deployment_id: str) -> DeploymentRecord:
+    def revert(
+        self, deployment_id: str, *, permit: Permit | None = None, share: str | None = None
+    ) -> DeploymentRecord:
         """Deploy what was before a deployment that is under way."""
         deployment = self._deployment(deployment_id)
-        return self._deploy(deployment.originals, force=True, restoring=True)
+        return self._deploy(deployment.originals, True, permit, share, restoring=True)
 
     def _deployment(self, deployment_id: str) -> DeploymentRecord:
         deployment = self._state.deployments.get(deployment_id)
@@ -129,13 +178,23 @@ class Changes:
         self,
         targets: Mapping[str, App | None],
         force: bool,
+        permit: Permit | None,
+        share: str | None,
+        *,
         victims: Sequence[Instance] = (),
+        restarted: frozenset[str] = frozenset(),
         restoring: bool = False,
     ) -> DeploymentRecord:
         """Check, version and store new definitions, with the deployment that leads there.
 
         Parameters
         ----------
+        permit
+            Has the last word on the targets.
+        share
+            Whose change it is.
+        restarted
+            Apps whose tasks are replaced although their configuration stays.
         victims
             Instances that are to end with it.
         restoring
@@ -143,12 +202,15 @@ class Changes:
             are then good as they are.
         """
         targets = self._with_owned(targets)
-        conflicts = self._conflicts(targets, force)
+        conflicts = self._conflicts(targets, force, share)
         before = {app_id: self._definition(app_id) for app_id in targets}
         broken = [*self._misplaced(targets), *self._too_large(before, targets)]
         if broken:
             raise NotValid(broken)
-        deployment = DeploymentRecord.of(self._state.next_version(), plans.steps(before, targets))
+        if permit is not None:
+            permit(targets)
+        steps = plans.steps(before, targets, restarted)
+        deployment = DeploymentRecord.of(self._state.next_version(), steps, share)
         deployment.originals = before
         if victims and not deployment.steps:
             scale = [Action(action="ScaleApplication", app=app_id) for app_id in targets]
@@ -157,7 +219,9 @@ class Changes:
             for conflict in conflicts:
                 self._state.drop_deployment(conflict)
             for app_id, app in targets.items():
-                self._store_target(app_id, before[app_id], app, deployment.version, restoring)
+                self._store_target(
+                    app_id, before[app_id], app, deployment.version, restoring, app_id in restarted
+                )
             # An app made anew under the same id must not take the old one's tasks for its own.
             ending = [
                 instance
@@ -188,7 +252,9 @@ class Changes:
         record = self._state.apps.get(app_id)
         return record.app if record else None
 
-    def _conflicts(self, targets: Mapping[str, App | None], force: bool) -> list[DeploymentRecord]:
+    def _conflicts(
+        self, targets: Mapping[str, App | None], force: bool, share: str | None
+    ) -> list[DeploymentRecord]:
         found = {
             deployment.id: deployment
             for app_id in targets
@@ -197,10 +263,18 @@ class Changes:
         if found and not force:
             raise Locked(list(found))
         # What ends apps is always taken: it is the way out when too much is under way.
-        ends = all(app is None for app in targets.values())
-        if not ends and len(self._state.deployments) - len(found) >= MAX_DEPLOYMENTS:
-            raise TooManyDeployments(MAX_DEPLOYMENTS)
+        if not all(app is None for app in targets.values()):
+            self._check_room(found, share)
         return list(found.values())
+
+    def _check_room(self, replaced: Mapping[str, DeploymentRecord], share: str | None) -> None:
+        """Refuse one deployment more than may be under way, beside those that it replaces."""
+        staying = [each for each in self._state.deployments.values() if each.id not in replaced]
+        if share is not None and sum(each.share == share for each in staying) >= MAX_OF_A_SHARE:
+            raise TooManyOfShare(share, MAX_OF_A_SHARE)
+        most = MAX_DEPLOYMENTS if share is None else MAX_DEPLOYMENTS - KEPT_ROOM
+        if len(staying) >= most:
+            raise TooManyDeployments(most)
 
     def _misplaced(self, targets: Mapping[str, App | None]) -> Iterator[Violation]:
         """Yield where an app would be in another one's place, or without its owner."""
@@ -231,12 +305,18 @@ class Changes:
                 yield from impossible(app, self._offers())
 
     def _store_target(
-        self, app_id: str, old: App | None, new: App | None, version: datetime, restoring: bool
+        self,
+        app_id: str,
+        old: App | None,
+        new: App | None,
+        version: datetime,
+        restoring: bool,
+        restarted: bool,
     ) -> None:
         if new is None:
             self._state.drop_app(app_id)
             return
-        same = old is not None and plans.same_configuration(old, new)
+        same = old is not None and plans.same_configuration(old, new) and not restarted
         if old is not None and same and old.instances == new.instances:
             return
         info = VersionInfo(last_scaling_at=version, last_config_change_at=version)

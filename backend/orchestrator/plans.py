@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hubfleet.api.app import App
@@ -22,11 +22,14 @@ def same_configuration(before: App, after: App) -> bool:
     return configuration(before) == configuration(after)
 
 
-def steps(before: Mapping[str, App | None], after: Mapping[str, App | None]) -> list[Step]:
+def steps(
+    before: Mapping[str, App | None], after: Mapping[str, App | None], restarted: Collection[str] = ()
+) -> list[Step]:
     """Return the steps from the former definitions of some apps to their new ones.
 
-    None is an app that was not there, or that is to go. Empty steps are left out, so
-    that a change that changes nothing is a plan without steps.
+    None is an app that was not there, or that is to go; `restarted` are those whose tasks
+    are replaced although nothing else changes. Empty steps are left out, so that a change
+    that changes nothing is a plan without steps.
     """
     stop, start, move = Step(), Step(), Step()
     for app_id in after:
@@ -37,7 +40,7 @@ def steps(before: Mapping[str, App | None], after: Mapping[str, App | None]) -> 
         elif old is None:
             start.actions.append(Action(action="StartApplication", app=app_id))
             move.actions.append(Action(action="ScaleApplication", app=app_id))
-        elif same_configuration(old, new):
+        elif same_configuration(old, new) and app_id not in restarted:
             if old.instances != new.instances:
                 move.actions.append(Action(action="ScaleApplication", app=app_id))
         else:

@@ -61,6 +61,16 @@ class TooManyDeployments(ChangeRefused):
         )
 
 
+class TooManyOfShare(ChangeRefused):
+    """As many deployments of one user run as a user may have at once."""
+
+    def __init__(self, share: str, most: int) -> None:
+        super().__init__(
+            f"{share} has {most} deployments under way, which is the most at once. "
+            "Wait for one of them to complete, or cancel one: see /v2/deployments."
+        )
+
+
 class NoSuchPath(ChangeRefused):
     """There is no app to scale, or no more."""
 

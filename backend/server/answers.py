@@ -19,6 +19,7 @@ from ..orchestrator.refusals import (
     NoSuchPath,
     NotValid,
     TooManyDeployments,
+    TooManyOfShare,
 )
 
 Answer = tuple[int, dict[str, Any]]
@@ -43,7 +44,7 @@ def answer_to(error: BaseException | None) -> Answer | None:
             return 400, {"message": str(error)}
         case Unidentified():
             return 401, {"message": str(error)}
-        case Forbidden() | TooManyDeployments():
+        case Forbidden() | TooManyDeployments() | TooManyOfShare():
             return 403, {"message": str(error)}
         case NotFoundHere() | NoSuchApp() | NoSuchDeployment() | NoSuchPath():
             return 404, {"message": str(error)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hubfleet.api.app import App
 from hubfleet.backend.drivers import Offer
 from hubfleet.backend.events import EventBus
-from hubfleet.backend.orchestrator.changes import MAX_DEPLOYMENTS, Changes
-from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments
+from hubfleet.backend.orchestrator.changes import MAX_DEPLOYMENTS, MAX_OF_A_SHARE, Changes
+from hubfleet.backend.orchestrator.plans import same_configuration
+from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments, TooManyOfShare
 from hubfleet.backend.records import Condition, Goal, Instance
 from hubfleet.backend.state import State
 from hubfleet.backend.store import Store
@@ -117,6 +119,74 @@ def test_too_much_at_once_is_refused_but_never_an_end(gate: Gate) -> None:
     gate.changes.create(app("/b"))
     gate.changes.remove("/b")
     assert len(gate.state.deployments) == MAX_DEPLOYMENTS
+
+
+def test_one_users_deployments_leave_room_for_others(gate: Gate) -> None:
+    for number in range(MAX_OF_A_SHARE):
+        gate.changes.create(app(f"/u/a{number}"), share="/u")
+    with pytest.raises(TooManyOfShare, match="/u has 20 deployments under way"):
+        gate.changes.create(app("/u/b"), share="/u")
+    gate.changes.put(app("/u/a0", instances=2), force=True, share="/u")  # in place of the one that is there
+    gate.changes.remove("/u/a1", share="/u")
+    gate.changes.create(app("/u/c"))
+    for user, count in {"v": 20, "w": 20, "x": 19}.items():
+        for number in range(count):
+            gate.changes.create(app(f"/{user}/a{number}"), share=f"/{user}")
+    gate = gate.reopened()
+    with pytest.raises(TooManyDeployments, match="Max number \\(80\\)"):
+        gate.changes.create(app("/z"), share="/z")
+    gate.changes.create(app("/z"))
+
+
+def test_what_is_not_permitted_changes_nothing(gate: Gate) -> None:
+    gate.changes.create(app("/a"))
+    gate.changes.create(app("/owned", labels={"HUBFLEET_OWNER": "/a"}))
+    victim = gate.running("/a")
+    before = gate.seen()
+    asked: list[dict[str, int | None]] = []
+
+    class NotPermitted(Exception):
+        pass
+
+    def refuse(targets: Mapping[str, App | None]) -> None:
+        asked.append({app_id: None if each is None else each.instances for app_id, each in targets.items()})
+        raise NotPermitted
+
+    (_, second) = gate.state.deployments
+    changes: list[Callable[[], object]] = [
+        lambda: gate.changes.create(app("/b", instances=2), permit=refuse),
+        lambda: gate.changes.put(app("/a", instances=3), force=True, permit=refuse),
+        lambda: gate.changes.put_all([app("/a"), app("/c")], force=True, permit=refuse),
+        lambda: gate.changes.remove("/a", permit=refuse),
+        lambda: gate.changes.restart("/a", force=True, permit=refuse),
+        lambda: gate.changes.kill_and_scale([victim], force=True, permit=refuse),
+        lambda: gate.changes.revert(second, permit=refuse),
+    ]
+    for change in changes:
+        with pytest.raises(NotPermitted):
+            change()
+    assert gate.seen() == before
+    assert asked == [
+        {"/b": 2},
+        {"/a": 3},
+        {"/a": 1, "/c": 1},
+        {"/owned": None, "/a": None},
+        {"/a": 1},
+        {"/a": 0},
+        {"/owned": None},
+    ]
+
+
+def test_a_restart_is_a_new_version_of_the_same_definition(gate: Gate) -> None:
+    gate.changes.create(app("/a", instances=2))
+    old = gate.state.apps["/a"].app
+    deployment = gate.changes.restart("/a", force=True)
+    new = gate.state.apps["/a"].app
+    assert [action.action for step in deployment.steps for action in step.actions] == ["RestartApplication"]
+    assert new.version == deployment.version
+    assert new.version_info is not None
+    assert new.version_info.last_config_change_at == deployment.version
+    assert same_configuration(old, new)
 
 
 def test_owners_in_a_circle_do_not_hang(gate: Gate) -> None:
