@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint journey clean
+.PHONY: help demo test lint journey storm clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
 	@echo "make test     all tests, with a real hub, real servers and real workers"
 	@echo "make lint     style and types"
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
+	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -21,6 +22,10 @@ test: environment
 
 journey: environment
 	@$(VENV)/python examples/journey.py --fresh
+
+ROUNDS ?= 2000
+storm: environment
+	@HUBFLEET_KILL_ROUNDS=$(ROUNDS) $(VENV)/python -m pytest -s tests/backend/test_kill_storm.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

@@ -1,0 +1,39 @@
+"""The backend, its launcher, or both are killed 200 times under load: nothing is lost, doubled or left over."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+
+from rest import eventually
+from storm import Storm, leftovers, storm_backend
+
+# Two storms at once: where one waits the other one works.
+ROUNDS = int(os.environ.get("HUBFLEET_KILL_ROUNDS", "200")) // 2
+
+
+async def test_nothing_is_lost_in_a_storm_of_kills(tmp_path: Path) -> None:
+    seeds = [secrets.randbits(32) for _ in range(2)]
+    print(f"seeds {seeds}, {2 * ROUNDS} rounds")
+    await asyncio.gather(
+        *(_storm(tmp_path / str(number), 24100 + 100 * number, seed) for number, seed in enumerate(seeds))
+    )
+
+
+async def _storm(place: Path, first_port: int, seed: int) -> None:
+    place.mkdir()
+    backend = storm_backend(place / "state", first_port)
+    try:
+        storm = Storm(backend, seed)
+        await storm.rounds(ROUNDS)
+        changes = sum((person.changes for person in storm.people), start=type(storm.kills)())
+        print(f"seed {seed}: kills {dict(storm.kills)}, changes {dict(changes)}")
+        for app in (await storm.rest.get("/v2/apps"))["apps"]:
+            await storm.rest("DELETE", f"/v2/apps{app['id']}")
+        await storm.rest.deployed()
+        await backend.stop()
+        await eventually(lambda: asyncio.sleep(0, not leftovers(backend)))
+    finally:
+        await backend.destroy()

@@ -1,0 +1,248 @@
+"""A storm of changes over a backend whose parts are killed all the time, and what must be true after it.
+
+Several people change apps of their own, all at once: create, scale, replace, restart, kill, delete. What
+the backend said yes to must be so afterwards; where it was killed before it answered, either of the two
+is right. In between the backend, its launcher, or both, are killed with SIGKILL, and tasks as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import requests
+from conftest import task_id_of
+from rest import Rest
+from warm_backend import WarmBackend
+
+CPUS, PORTS = 4.0, 40
+TASK_CPUS = 0.01
+MOST_INSTANCES = 3
+SETTLED_SECONDS = 60.0
+
+
+@dataclass
+class Person:
+    """Somebody who changes two apps, and remembers what the backend promised."""
+
+    name: str
+    rest: Rest
+    chance: random.Random
+    possible: dict[str, set[int]] = field(default_factory=dict)
+    """How many instances each app may have now; 0 is an app that is not there, or has none."""
+    changes: Counter[str] = field(default_factory=Counter)
+
+    async def change_for_ever(self) -> None:
+        """Make one change after the other, until the backend is gone."""
+        with contextlib.suppress(
+            requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError
+        ):
+            while True:
+                await self._change(f"/storm/{self.name}/{self.chance.choice('ab')}")
+
+    async def _change(self, app_id: str) -> None:
+        before = self.possible.setdefault(app_id, {0})
+        what = self.chance.choices(
+            ["put", "scale", "replace", "restart", "kill", "lower", "delete"], [6, 4, 3, 0, 3, 3, 2]
+        )[0]
+        self.changes[what] += 1
+        count = self.chance.randint(1, MOST_INSTANCES)
+        force = self.chance.choice(["true", "true", "false"])
+        match what:
+            case "put":
+                body = {
+                    "cmd": "exec sleep 600",
+                    "cpus": TASK_CPUS,
+                    "mem": 1,
+                    "instances": count,
+                    "taskKillGracePeriodSeconds": 1,
+                }
+                await self._ask("PUT", app_id, f"?force={force}", body, {count}, before)
+            case "scale" if before != {0}:
+                await self._ask(
+                    "PUT", app_id, "?force=true", {"instances": count, **_COMMAND}, {count}, before
+                )
+            case "replace" if before != {0}:
+                number = str(self.chance.random())
+                body = {"env": {"N": number}, "instances": count, **_COMMAND}
+                await self._ask("PUT", app_id, f"?force={force}", body, {count}, before)
+            case "restart":
+                await self._ask("POST", app_id, f"/restart?force={force}", None, before, before)
+            case "kill" | "lower":
+                await self._kill(app_id, before, lower=what == "lower")
+            case "delete":
+                await self._ask("DELETE", app_id, "", None, {0}, before)
+
+    async def _ask(
+        self, method: str, app_id: str, query: str, body: Any, after: set[int], before: set[int]
+    ) -> None:
+        # Until the answer comes both are possible.
+        self.possible[app_id] = before | after
+        answer = await self.rest(method, f"/v2/apps{app_id}{query}", body)
+        if answer.status_code in (404, 409):
+            self.possible[app_id] = before
+            return
+        assert answer.status_code in (200, 201), (method, app_id, answer.status_code, answer.text)
+        self.possible[app_id] = after
+
+    async def _kill(self, app_id: str, before: set[int], lower: bool) -> None:
+        """Kill up to two tasks, and where asked lower the count by exactly as many."""
+        answer = await self.rest("GET", f"/v2/apps{app_id}/tasks")
+        if answer.status_code == 404:
+            return
+        ids = [task["id"] for task in answer.json()["tasks"]][: self.chance.randint(1, 2)]
+        if lower:
+            self.possible[app_id] = {max(0, count - less) for count in before for less in range(len(ids) + 1)}
+        query = f"?scale={str(lower).lower()}&force=true"
+        answer = await self.rest("POST", f"/v2/tasks/delete{query}", {"ids": ids})
+        assert answer.status_code in (200, 404), answer.text
+        if lower:
+            found = await self.rest("GET", f"/v2/apps{app_id}")
+            self.possible[app_id] = {found.json()["app"]["instances"]} & self.possible[app_id]
+            assert self.possible[app_id], f"{app_id} has a count that nobody asked for: {found.text}"
+
+
+_COMMAND = {"cmd": "exec sleep 600", "cpus": TASK_CPUS, "mem": 1, "taskKillGracePeriodSeconds": 1}
+
+
+class Storm:
+    """Rounds of changes and kills over one backend.
+
+    Parameters
+    ----------
+    backend
+        Not started yet; its options are set so that a leak of cpus or ports shows.
+    seed
+        Of everything that is left to chance here; what the machine does is not.
+    """
+
+    def __init__(self, backend: WarmBackend, seed: int, people: int = 4) -> None:
+        self.backend = backend
+        self.chance = random.Random(seed)
+        self.rest = Rest(backend.url, backend.admin_token)
+        self.people = [
+            Person(f"p{number}", self.rest, random.Random(self.chance.random())) for number in range(people)
+        ]
+        self.kills: Counter[str] = Counter()
+
+    async def rounds(self, count: int) -> None:
+        """Kill `count` times, and look after every few of them whether all is well."""
+        await self.backend.start()
+        for number in range(1, count + 1):
+            await self._round()
+            if number % 10 == 0 or number == count:
+                await self.check()
+
+    async def _round(self) -> None:
+        changing = [asyncio.create_task(person.change_for_ever()) for person in self.people]
+        try:
+            await asyncio.sleep(self.chance.uniform(0.0, 0.3))
+            victim = self.chance.choices(["backend", "launcher", "both"], [6, 2, 3])[0]
+            self.kills[victim] += 1
+            if victim != "backend":
+                await asyncio.to_thread(self._kill_launchers)
+            if victim == "launcher":
+                # Life goes on for a moment without it, and the next round kills again.
+                await asyncio.sleep(self.chance.uniform(0.0, 0.2))
+            if self.chance.random() < 0.3:
+                await asyncio.to_thread(self._kill_some_tasks)
+            await self.backend.kill()
+            for person in await asyncio.gather(*changing, return_exceptions=True):
+                if isinstance(person, BaseException):
+                    raise person
+        finally:
+            for task in changing:
+                task.cancel()
+        if self.chance.random() < 0.2:
+            await asyncio.to_thread(self._kill_some_tasks)
+        if self.chance.random() < 0.2:
+            # Killed again while it recovers.
+            self.kills["backend while it starts"] += 1
+            self.backend.begin()
+            await asyncio.sleep(self.chance.uniform(0.0, 0.15))
+            await self.backend.kill()
+        await self.backend.start()
+
+    def _kill_launchers(self) -> None:
+        for process in self.backend.processes():
+            with contextlib.suppress(psutil.Error):
+                if not task_id_of(process) and "hubfleet_launcher" in " ".join(process.cmdline()):
+                    process.kill()
+
+    def _kill_some_tasks(self) -> None:
+        for process in self.backend.tasks():
+            if self.chance.random() < 0.3:
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(self.chance.choice([signal.SIGKILL, signal.SIGTERM]))
+
+    async def check(self) -> None:
+        """See that everything is as defined and nothing is left over; fail with what is not."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while wrong := await self._wrong():
+            assert time.monotonic() < deadline, "\n".join(
+                [*wrong, *self.backend.log.read_text().splitlines()[-40:]]
+            )
+            await asyncio.sleep(0.05)
+        await self._check_resources()
+
+    async def _wrong(self) -> list[str]:
+        """Return what is not as it must be, at this moment."""
+        wrong = []
+        if deployments := await self.rest.get("/v2/deployments"):
+            wrong.append(f"deployments under way: {deployments}")
+        apps = {app["id"]: app for app in (await self.rest.get("/v2/apps?embed=tasks"))["apps"]}
+        tasks: Counter[str] = Counter()
+        for person in self.people:
+            for app_id, possible in person.possible.items():
+                found = apps.get(app_id, {}).get("instances", 0)
+                if found not in possible:
+                    wrong.append(f"{app_id} has {found} instances; it was promised one of {possible}")
+                person.possible[app_id] = {found} if found in possible else possible
+        for app in apps.values():
+            ids = [task["id"] for task in app["tasks"] if task["state"] == "TASK_RUNNING"]
+            tasks.update(ids)
+            if not len(ids) == app["instances"] == len(app["tasks"]):
+                wrong.append(f"{app['id']} wants {app['instances']} tasks: {app['tasks']}")
+        processes = Counter(map(task_id_of, await asyncio.to_thread(self.backend.tasks)))
+        if processes != tasks:
+            wrong.append(
+                f"tasks without a process: {tasks - processes}; processes without: {processes - tasks}"
+            )
+        return wrong
+
+    async def _check_resources(self) -> None:
+        """See that all cpus and ports that are not in use can be had: nothing is reserved for nobody."""
+        apps = (await self.rest.get("/v2/apps?embed=tasks"))["apps"]
+        used_cpus = sum(app["cpus"] * app["instances"] for app in apps)
+        used_ports = sum(len(task["ports"]) for app in apps for task in app["tasks"])
+        free_ports = PORTS - used_ports
+        await self.rest.create(
+            "/all-the-rest",
+            cpus=round(CPUS - used_cpus, 6),
+            portDefinitions=[{"port": 0} for _ in range(free_ports)],
+            taskKillGracePeriodSeconds=1,
+        )
+        await self.rest.running("/all-the-rest")
+        answer = await self.rest("DELETE", "/v2/apps/all-the-rest")
+        assert answer.status_code == 200, answer.text
+        await self.rest.deployed()
+
+
+def storm_backend(state_dir: Any, first_port: int) -> WarmBackend:
+    """Return a backend with exactly as many cpus and ports as the storm counts."""
+    return WarmBackend(state_dir, (first_port, first_port + PORTS - 1), cpus=str(CPUS))
+
+
+def leftovers(backend: WarmBackend) -> list[str]:
+    """Return what works for a backend although it has ended and no app was left."""
+    return [
+        f"{process.pid} {process.cmdline()}" for process in backend.processes() if process.pid != os.getpid()
+    ]
