@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from .access import Authenticator, HubIdentity
+from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
 from .orchestrator.orchestrator import Orchestrator
@@ -31,48 +31,11 @@ from .store import Store
 log = logging.getLogger("hubfleet.backend")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What an administrator decides about a backend.
-
-    Parameters
-    ----------
-    state_dir
-        Holds the database, the sandboxes and the launcher; mode 0700.
-    ip, port
-        Where the API listens.
-    hostname
-        The address of this machine's tasks, as the hub and the users' servers reach it.
-    prefix
-        The group of the hub's apps.
-    admin_tokens
-        Tokens whose holder may do everything.
-    shared_account
-        Whether users' apps may run as the backend's own account where no server tells another.
-    cpus, mem, disk
-        What may be reserved by tasks; None is what the machine has. MiB.
-    ports
-        The first and last of the ports that tasks are given.
-    """
-
-    state_dir: Path
-    ip: str
-    port: int
-    hostname: str
-    prefix: str
-    admin_tokens: frozenset[str]
-    shared_account: bool = False
-    cpus: float | None = None
-    mem: float | None = None
-    disk: float | None = None
-    ports: tuple[int, int] = (31000, 32000)
-
-
 class PortTaken(Exception):
     """The API's port cannot be had."""
 
 
-def listen(settings: Settings) -> list[socket.socket]:
+def listen(config: Backend) -> list[socket.socket]:
     """Return the sockets of the API.
 
     Raises
@@ -81,10 +44,10 @@ def listen(settings: Settings) -> list[socket.socket]:
         With what to do.
     """
     try:
-        return bind_sockets(settings.port, settings.ip)
+        return bind_sockets(config.port, config.ip)
     except OSError as error:
         raise PortTaken(
-            f"cannot listen on {settings.ip}:{settings.port}: {error.strerror or error}; "
+            f"cannot listen on {config.ip}:{config.port}: {error.strerror or error}; "
             "stop what is there, or choose another port with --port"
         ) from error
 
@@ -124,7 +87,9 @@ def _account(user: str | None, home: str | None) -> dict[str, str]:
 
 
 async def serve(
-    settings: Settings,
+    config: Backend,
+    state_dir: Path,
+    admin_tokens: frozenset[str],
     hub: HubIdentity | None,
     sockets: list[socket.socket],
     hub_gone: int | None = None,
@@ -133,23 +98,27 @@ async def serve(
 
     Parameters
     ----------
+    state_dir
+        Holds the database, the sandboxes and the launcher; absolute, and there already.
+    admin_tokens
+        Tokens whose holders may do everything, wherever they come from.
     hub_gone
         A descriptor that becomes readable when the hub that this serves is gone.
     """
-    store = Store(settings.state_dir / "backend.sqlite")
+    store = Store(state_dir / "backend.sqlite")
     driver = ProcessDriver(
-        settings.state_dir,
-        host=settings.hostname,
-        cpus=settings.cpus,
-        mem=settings.mem,
-        disk=settings.disk,
-        port_range=settings.ports,
+        state_dir,
+        host=config.hostname,
+        cpus=config.cpus,
+        mem=config.mem,
+        disk=config.disk,
+        port_range=config.ports,
     )
     orchestrator = Orchestrator(
         State(store),
         driver,
         EventBus(),
-        settings.state_dir / "sandboxes",
+        state_dir / "sandboxes",
         partial(base_environment, dict(os.environ)),
     )
     stopping = asyncio.Event()
@@ -159,7 +128,8 @@ async def serve(
     if hub_gone is not None:
         loop.add_reader(hub_gone, stopping.set)
     await orchestrator.open()
-    authenticator = Authenticator(settings.admin_tokens, settings.prefix, hub, settings.shared_account)
+    shared_account = config.accounts == "shared" or os.geteuid() != 0
+    authenticator = Authenticator(admin_tokens, config.prefix, hub, shared_account)
     server = HTTPServer(
         make_application(Services(orchestrator, authenticator)),
         max_body_size=CUT_BODY_BYTES,
@@ -169,7 +139,7 @@ async def serve(
     server.add_sockets(sockets)
     log.info(
         "serving the Marathon API on http://%s:%d; %d apps, offering %s",
-        settings.ip,
+        config.ip,
         sockets[0].getsockname()[1],
         len(orchestrator.state.apps),
         ", ".join(f"{offer.cpus:g} cpus and {offer.mem:g} MiB" for offer in driver.offers()),

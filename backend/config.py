@@ -1,0 +1,268 @@
+"""What an administrator decides about a backend: the settings ``c.Backend.…``, and how they are read.
+
+To add a setting: a trait here, with help that stands alone, and its use in `service.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from traitlets import Enum, Float, Int, List, TraitError, TraitType, Unicode
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import ConfigFileNotFound, LazyConfigValue, PyFileConfigLoader
+
+_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
+
+
+class ConfigurationError(Exception):
+    """A setting that there is not, or a value that it cannot have."""
+
+
+class PortRange(TraitType[tuple[int, int], Any]):
+    """The first and the last of some ports, or a text such as 31000-32000."""
+
+    info_text = "a range of ports such as '31000-32000'"
+
+    def validate(self, obj: Any, value: Any) -> tuple[int, int]:
+        """Return the first and the last port."""
+        match = _RANGE.fullmatch(value) if isinstance(value, str) else None
+        match (int(match[1]), int(match[2])) if match else value:
+            case (int(first), int(last)) | [int(first), int(last)] if 0 < first <= last <= 65535:
+                return first, last
+        raise TraitError(f"{value!r} is no range of ports such as '31000-32000'")
+
+
+class Backend(Configurable):
+    """The settings of `hubfleet backend`, from the file that it is given as --config.
+
+    What is given on the command line has the last word.
+    """
+
+    ip = Unicode(
+        "127.0.0.1",
+        help="""Address on which the API listens.
+
+        An empty one is every address of this machine. Tokens go over this connection: where others
+        can listen in, put a proxy that speaks TLS before it.
+
+            c.Backend.ip = "10.0.0.5"
+        """,
+    ).tag(config=True)
+
+    port = Int(
+        8090,
+        min=0,
+        max=65535,
+        help="""Port on which the API listens; 0 takes a free one.
+
+            c.Backend.port = 8080
+        """,
+    ).tag(config=True)
+
+    state_dir = Unicode(
+        ".hubfleet/backend",
+        help="""Where the state and the tasks' sandboxes are kept.
+
+        One backend has one. It must be on a local disk, since SQLite and Unix sockets live in it,
+        and it is closed to other accounts.
+
+            c.Backend.state_dir = "/var/lib/hubfleet"
+        """,
+    ).tag(config=True)
+
+    hostname = Unicode(
+        "127.0.0.1",
+        help="""Address of this machine's tasks, as the hub and the users' servers reach it.
+
+            c.Backend.hostname = "node1.example.org"
+        """,
+    ).tag(config=True)
+
+    prefix = Unicode(
+        "jupyter",
+        help="""Group of the hub's apps.
+
+        It is the spawner's `app_prefix`: the apps of the user alice are under /<prefix>/alice.
+
+            c.Backend.prefix = "hub-of-physics"
+        """,
+    ).tag(config=True)
+
+    token_file = Unicode(
+        None,
+        allow_none=True,
+        help="""File with administrators' tokens, one a line. Another comes from HUBFLEET_BACKEND_TOKEN.
+
+        Where no token is given at all, one is made and kept in the file `token` of the state
+        directory.
+
+            c.Backend.token_file = "/etc/hubfleet/tokens"
+        """,
+    ).tag(config=True)
+
+    admin_tokens = List(
+        Unicode(),
+        help="""Tokens whose holders may do everything, beside those of `token_file`.
+
+        Each has at least 16 characters; `openssl rand -hex 32` makes a good one. Whoever reads the
+        configuration file has them, so close it to others, or prefer `token_file`.
+
+            c.Backend.admin_tokens = [os.environ["TOKEN_OF_THE_DEPLOY_JOB"]]
+        """,
+    ).tag(config=True)
+
+    accounts = Enum(
+        ["server", "shared"],
+        default_value="server",
+        help="""As which account a user's Dask apps run: the one of the user's server, or also, where there \
+is no server to tell, the backend's own. Only root has a choice.
+
+        With "server" an app that no server owns is refused, since nothing tells which account is its
+        user's. With "shared" it runs as the backend's own account, which must then not be root's
+        where users do not trust each other.
+
+            c.Backend.accounts = "shared"
+        """,
+    ).tag(config=True)
+
+    cpus = Float(
+        None,
+        min=0.001,
+        allow_none=True,
+        help="""Cpus that tasks may reserve in all; beyond the machine's they share. None is the machine's.
+
+        Cpus are shares, not cores: an idle notebook needs none.
+
+            c.Backend.cpus = 256
+        """,
+    ).tag(config=True)
+
+    mem = Float(
+        None,
+        min=1,
+        allow_none=True,
+        help="""MiB of memory that tasks may reserve in all. None is the machine's.
+
+            c.Backend.mem = 48 * 1024
+        """,
+    ).tag(config=True)
+
+    disk = Float(
+        None,
+        min=0,
+        allow_none=True,
+        help="""MiB of disk that tasks may reserve in all. None is what is free at the start.
+
+            c.Backend.disk = 100 * 1024
+        """,
+    ).tag(config=True)
+
+    ports = PortRange(
+        (31000, 32000),
+        help="""Ports that tasks are given.
+
+        They must be free of other programs, and apart from the range from which the kernel takes
+        ports of outgoing connections (/proc/sys/net/ipv4/ip_local_port_range).
+
+            c.Backend.ports = "20000-24000"
+        """,
+    ).tag(config=True)
+
+    log_level = Enum(
+        ["DEBUG", "INFO", "WARNING", "ERROR"],
+        default_value="INFO",
+        help="""Least level of what is logged.
+
+            c.Backend.log_level = "WARNING"
+        """,
+    ).tag(config=True)
+
+
+def read(file: Path | None, options: Mapping[str, object]) -> Backend:
+    """Return the settings of a file, and above them those of the command line.
+
+    Parameters
+    ----------
+    file
+        Python, as JupyterHub's own configuration; it begins with ``c = get_config()``.
+    options
+        Values by the name of the setting.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, fails, or holds what is no setting or no value of one.
+    """
+    config = Config() if file is None else _execute(file.absolute())
+    _check_names(config, file)
+    for name, value in options.items():
+        config.Backend[name] = value
+    try:
+        return Backend(config=config)
+    except TraitError as error:
+        raise ConfigurationError(f"{_source(file)}: {error}") from None
+
+
+def first_line(name: str) -> str:
+    """Return what a setting is, in one line."""
+    text: str = Backend.class_traits()[name].help
+    return text.partition("\n")[0]
+
+
+def template() -> str:
+    """Return a configuration file with every setting, its help and its default, all as comments."""
+    # Not traitlets' own text: that is sorted by name, and takes the indent of most examples away.
+    lines = ["c = get_config()"]
+    for name in filter(Backend.class_trait_names(config=True).__contains__, vars(Backend)):
+        trait = Backend.class_traits()[name]
+        lines += ["", *_commented(trait.help), f"# c.Backend.{name} = {trait.default()!r}"]
+    return "\n".join(lines) + "\n"
+
+
+def _commented(text: str) -> list[str]:
+    # By the depth at which this file writes them; the least indent may be an example's own.
+    return [f"## {line.removeprefix(' ' * 8)}".rstrip() for line in text.rstrip().splitlines()]
+
+
+def _execute(file: Path) -> Config:
+    loader = PyFileConfigLoader(file.name, str(file.parent))
+    try:
+        return loader.load_config()
+    except (OSError, ConfigFileNotFound) as error:
+        raise ConfigurationError(f"the configuration {file} cannot be read: {error}") from error
+    except Exception as error:
+        # Whatever an administrator's own Python raises; the line is what helps.
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = own[-1].lineno if own else getattr(error, "lineno", None)
+        where = f"{file}, line {line}" if line else str(file)
+        raise ConfigurationError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _check_names(config: Config, file: Path | None) -> None:
+    """Refuse what would be passed over in silence."""
+    for section in config:
+        if section != Backend.__name__:
+            raise ConfigurationError(
+                f"{_source(file)}: there is no section c.{section}; the settings are c.Backend.<name>"
+            )
+    known = Backend.class_trait_names(config=True)
+    for name, value in config.get(Backend.__name__, {}).items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean c.Backend.{close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+            raise ConfigurationError(f"{_source(file)}: there is no setting c.Backend.{name}; {hint}")
+        if isinstance(value, LazyConfigValue) and not isinstance(
+            Backend.class_traits()[name].default(), list | dict | set
+        ):
+            raise ConfigurationError(
+                f"{_source(file)}: c.Backend.{name} is read before it is set, or changed as if it were a list"
+            )
+
+
+def _source(file: Path | None) -> str:
+    return "the command line" if file is None else str(file)

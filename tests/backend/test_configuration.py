@@ -1,0 +1,89 @@
+"""The backend's settings: a file of them, the command line above it, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hubfleet.backend import config
+from hubfleet.backend.config import Backend, ConfigurationError
+
+COMMAND = [sys.executable, "-m", "hubfleet.api.cli", "backend"]
+
+
+def file_of(folder: Path, text: str) -> Path:
+    file = folder / "backend_config.py"
+    file.write_text(f"c = get_config()\n{text}\n")
+    return file
+
+
+def test_the_file_says_and_the_command_line_has_the_last_word(tmp_path: Path) -> None:
+    text = "import os\nc.Backend.cpus = 4 * 2\nc.Backend.ports = '2000-3000'\nc.Backend.hostname = os.sep"
+    found = config.read(file_of(tmp_path, text), {"cpus": 3.0})
+    assert (found.cpus, found.ports, found.hostname, found.port) == (3.0, (2000, 3000), "/", 8090)
+
+
+def test_a_list_may_be_added_to(tmp_path: Path) -> None:
+    assert config.read(file_of(tmp_path, "c.Backend.admin_tokens.append('t')"), {}).admin_tokens == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("c.Backend.prot = 1", "there is no setting c.Backend.prot; did you mean c.Backend.port?"),
+        ("c.Backend.zzz = 1", "there is no setting c.Backend.zzz; there are accounts, admin_tokens"),
+        ("c.Backned.port = 1", "there is no section c.Backned; the settings are c.Backend.<name>"),
+        ("c.Backend.port = '1'", "'port' trait of a Backend instance expected an int"),
+        ("c.Backend.port = 65536", "'port' trait of a Backend instance should not be greater than 65535"),
+        ("c.Backend.cpus = 0", "'cpus' trait of a Backend instance should not be less than 0.001"),
+        ("c.Backend.accounts = 'all'", "expected any of ['server', 'shared'], not the str 'all'"),
+        ("c.Backend.ports = (9, 1)", "(9, 1) is no range of ports"),
+        ("c.Backend.ports = [0, 2]", "no range of ports"),
+        ("c.Backend.port.append(1)", "read before it is set, or changed as if it were a list"),
+        ("\n1 / 0", "line 3: ZeroDivisionError"),
+        ("c.Backend.port =", "line 2: SyntaxError"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_name(tmp_path: Path, text: str, sentence: str) -> None:
+    file = file_of(tmp_path, text)
+    with pytest.raises(ConfigurationError) as refusal:
+        config.read(file, {})
+    assert str(file) in str(refusal.value)
+    assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize("place", ["nowhere.py", "."])
+def test_a_file_that_is_not_there_is_not_passed_over(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        config.read(tmp_path / place, {})
+
+
+def test_the_printed_configuration_names_every_setting_and_can_be_used(tmp_path: Path) -> None:
+    printed = subprocess.run([*COMMAND, "config"], capture_output=True, text=True, timeout=30, check=True)
+    file = tmp_path / "printed.py"
+    file.write_text(printed.stdout)
+    assert config.read(file, {}).trait_values() == Backend().trait_values()
+    # With its defaults in force as well.
+    file.write_text(printed.stdout.replace("\n# c.", "\nc."))
+    assert config.read(file, {}).trait_values() == Backend().trait_values()
+    for name in Backend.class_trait_names(config=True):
+        assert f"\n# c.Backend.{name} = " in printed.stdout
+
+
+@pytest.mark.parametrize("name", Backend.class_trait_names(config=True))
+def test_the_help_of_a_setting_stands_alone(name: str) -> None:
+    first, blank, *rest = Backend.class_traits()[name].help.splitlines()
+    assert first.endswith(".")
+    assert blank == ""
+    assert any(line.strip().startswith(f"c.Backend.{name}") for line in rest), "an example"
+
+
+def test_a_mistake_is_one_sentence_on_the_command_line(tmp_path: Path) -> None:
+    file = file_of(tmp_path, "c.Backend.prot = 1")
+    refused = subprocess.run([*COMMAND, f"--config={file}"], capture_output=True, text=True, timeout=30)
+    assert refused.returncode == 1
+    assert "did you mean c.Backend.port?" in refused.stderr
+    assert "Traceback" not in refused.stderr
