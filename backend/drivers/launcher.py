@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
             if os.fork() != 0:
                 os._exit(0)
             os.close(ready)
-            _live(directory, report)
+            _live(path, directory, report)
             os._exit(0)
         os.close(report)
         os.wait()
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
     return 0 if answer == _READY else 1
 
 
-def _live(directory: int, report: int) -> None:
+def _live(path: str, directory: int, report: int) -> None:
     """Be the launcher; say through `report` once it can be reached, or why it cannot."""
     os.umask(0o077)
     os.chdir("/")
@@ -89,7 +89,7 @@ def _live(directory: int, report: int) -> None:
         listener = _listen(directory)
         journal = Journal(directory, _log)
         server = Server(listener, journal, _log)
-        server.supervisor.adopt()
+        server.supervisor.adopt(path)
     except OSError as error:
         os.write(report, str(error).encode(errors="replace"))
         return

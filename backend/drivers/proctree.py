@@ -64,6 +64,18 @@ def read_process(pid: int) -> Process | None:
         os.close(descriptor)
 
 
+def user_of(pid: int) -> int | None:
+    """Return the user id that a process runs as, or None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"Uid:"):
+                    return int(line.split()[2])  # the effective one
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return None
+
+
 def send_signal(process: Process, signum: int) -> bool:
     """Send a signal to exactly this process; return False if it exists but must not be signalled by us."""
     try:
@@ -142,6 +154,12 @@ class Snapshot:
             if process is not None and process.identity == identity:
                 roots.append(process)
         return self._closure(process for process in roots if process.started >= since)
+
+    def marked(self) -> dict[str, list[Process]]:
+        """Return the living processes that carry a marker, by the task that it names."""
+        return {
+            task_id.decode(errors="surrogateescape"): processes for task_id, processes in self._marked.items()
+        }
 
     def descendants(self, pid: int) -> list[Process]:
         """Return the living processes that descend from this one, without itself."""

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from .adoption import find_lost
 from .fork import Order, StartError, fork_task, read_outcome
 from .journal import Journal, Record
 from .proctree import Identity, Process, Snapshot, boot_id, read_process, send_signal
@@ -112,9 +113,12 @@ class Supervisor:
         """Whether a task is not over yet, or an exit is not on disk yet."""
         return self._journal.behind or any(not task.record.ended for task in self.tasks.values())
 
-    def adopt(self) -> None:
+    def adopt(self, state_dir: str) -> None:
         """Take over what the launcher before this one has left: in the journal, and running."""
         records = self._journal.load()
+        for lost in find_lost(state_dir, records, self._boot):
+            self._log(f"Task {lost.task_id} (process {lost.pid}) runs, but is not in the journal; it is now.")
+            records[lost.task_id] = lost
         self._journal.rewrite(records.values())
         for record in records.values():
             task = self.tasks[record.task_id] = Task(record)

@@ -582,6 +582,50 @@ def test_a_stranger_with_a_reused_process_id_is_not_taken_for_the_task(site: Sit
         stranger.wait()
 
 
+def test_a_lost_journal_loses_no_running_task(site: Site) -> None:
+    launcher = site.launch()
+    launcher.ask("start", **site.order("kept", "sleep 60 & wait"))
+    launcher.ask("start", **site.order("left", "sleep 60 & echo $! > pid; exec sleep 60"))
+    kept, left = (launcher.tasks()[site.id_of(name)]["pid"] for name in ("kept", "left"))
+    remains = site.pid_from("left")
+    site.kill_launcher(launcher)
+    (site.state_dir / "launcher.journal").unlink()
+    os.kill(left, signal.SIGKILL)
+    launcher = site.launch()
+    ended = wait_until(lambda: (t := launcher.tasks()[site.id_of("left")])["ended"] and t, "it is swept")
+    assert (ended["exit_code"], ended["signal"]) == (None, None)
+    wait_until(lambda: is_gone(remains), "what it left behind is gone")
+    assert launcher.tasks()[site.id_of("kept")] == {
+        "task_id": site.id_of("kept"),
+        "pid": kept,
+        "sandbox": str(site.sandbox("kept")),
+        "ended": False,
+        "exit_code": None,
+        "signal": None,
+    }
+    launcher.ask("signal", task_id=site.id_of("kept"), signal=9)
+    assert launcher.exit_of(site.id_of("kept")) == (None, None)
+    wait_until(lambda: is_gone(kept), "the task is signalled")
+
+
+@pytest.mark.parametrize("place", ["nowhere", "elsewhere", pytest.param("anothers", marks=as_root)])
+def test_a_process_that_only_says_that_it_is_a_task_is_not_believed(site: Site, place: str) -> None:
+    task_id = site.id_of("task")
+    if place == "elsewhere":
+        task_id = f"../{task_id}"
+        (site.state_dir / site.id_of("task")).mkdir(parents=True)
+    elif place == "anothers":
+        site.sandbox("task").mkdir(parents=True)
+        os.chown(site.sandbox("task"), pwd.getpwnam("nobody").pw_uid, -1)
+    liar = subprocess.Popen(["sleep", "60"], start_new_session=True, env={"HUBFLEET_TASK": task_id})
+    try:
+        assert site.launch().tasks() == {}
+        assert liar.poll() is None
+    finally:
+        liar.kill()
+        liar.wait()
+
+
 def test_a_line_torn_by_a_crash_costs_nothing_but_itself(site: Site) -> None:
     lines = [
         start_line("kept", 2, 1, "another-boot"),
@@ -837,8 +881,8 @@ def test_a_launcher_that_is_not_root_runs_tasks_as_itself(tmp_path: Path) -> Non
     site = Site(package / "state")
     try:
         (package / "launch").mkdir(parents=True)
-        for name in ("launcher", "launcher_server", "supervisor", "fork", "journal", "proctree"):
-            shutil.copy(drivers / f"{name}.py", package / "launch")
+        for file in drivers.glob("[!_]*.py"):
+            shutil.copy(file, package / "launch")
         package.chmod(0o777)
         command = ["/usr/bin/python3", "-m", "launch.launcher", str(site.state_dir)]
         subprocess.run(command, check=True, cwd=package, user="nobody", group="nogroup", timeout=DEADLINE)
