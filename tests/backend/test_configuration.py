@@ -12,6 +12,7 @@ from hubfleet.backend import config
 from hubfleet.backend.config import Backend, ConfigurationError
 
 COMMAND = [sys.executable, "-m", "hubfleet.api.cli", "backend"]
+DEFAULTS = Backend().trait_values(config=True)
 
 
 def file_of(folder: Path, text: str) -> Path:
@@ -65,10 +66,10 @@ def test_the_printed_configuration_names_every_setting_and_can_be_used(tmp_path:
     printed = subprocess.run([*COMMAND, "config"], capture_output=True, text=True, timeout=30, check=True)
     file = tmp_path / "printed.py"
     file.write_text(printed.stdout)
-    assert config.read(file, {}).trait_values() == Backend().trait_values()
+    assert config.read(file, {}).trait_values(config=True) == DEFAULTS
     # With its defaults in force as well.
     file.write_text(printed.stdout.replace("\n# c.", "\nc."))
-    assert config.read(file, {}).trait_values() == Backend().trait_values()
+    assert config.read(file, {}).trait_values(config=True) == DEFAULTS
     for name in Backend.class_trait_names(config=True):
         assert f"\n# c.Backend.{name} = " in printed.stdout
 
