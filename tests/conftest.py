@@ -51,23 +51,27 @@ class RunningBackend:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = state_dir.parent / "backend.log"
 
-    async def start(self) -> None:
-        arguments = [f"--{name}={value}" for name, value in self.options.items()]
-        environment = {
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        return [
+            *(sys.executable, "-m", "hubfleet.api.cli", "backend", f"--port={self.port}"),
+            *(f"--state-dir={self.state_dir}", f"--ports={self.ports[0]}-{self.ports[1]}"),
+            *(f"--{name}={value}" for name, value in self.options.items()),
+        ]
+
+    def whole_environment(self) -> dict[str, str]:
+        """Our own environment without a hub's, and the administrator's token."""
+        ours = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("JUPYTERHUB", "HUBFLEET"))
         }
+        return {**ours, **self.environment, "HUBFLEET_BACKEND_TOKEN": TOKEN}
+
+    async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "hubfleet.api.cli", "backend", f"--port={self.port}"),
-                    *(f"--state-dir={self.state_dir}", f"--ports={self.ports[0]}-{self.ports[1]}"),
-                    *arguments,
-                ],
-                env={**environment, **self.environment, "HUBFLEET_BACKEND_TOKEN": TOKEN},
-                stdout=log,
-                stderr=log,
+                self.command(), env=self.whole_environment(), stdout=log, stderr=log
             )
         deadline = time.monotonic() + 20
         while True:

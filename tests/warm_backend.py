@@ -2,6 +2,7 @@
 
 A process that has imported the backend forks it instead of starting a new Python each time.
 From there on it is the real thing: the same command, its own process, its own signals.
+Only its clock can be set: what the variable TEST_CLOCK_HOURS says is added to the time.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import TOKEN, RunningBackend
+from conftest import RunningBackend
 
 from hubfleet.api.errors import BackendError
 
 _NURSERY = """
 import json, os, signal, sys
+from datetime import timedelta
+import hubfleet.api.wire as wire
+right = wire.now
+wire.now = lambda: right() + timedelta(hours=float(os.environ.get("TEST_CLOCK_HOURS", "0")))
 from hubfleet.api.cli import main
 import hubfleet.backend.cli, hubfleet.backend.service, hubfleet.backend.drivers.process
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -58,18 +63,9 @@ class WarmBackend(RunningBackend):
 
     def begin(self) -> None:
         """Start the backend without waiting for it."""
-        clean = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("JUPYTERHUB", "HUBFLEET"))
-        }
         order = {
-            "arguments": [
-                *("backend", f"--port={self.port}", f"--state-dir={self.state_dir}"),
-                f"--ports={self.ports[0]}-{self.ports[1]}",
-                *(f"--{name}={value}" for name, value in self.options.items()),
-            ],
-            "environment": {**clean, **self.environment, "HUBFLEET_BACKEND_TOKEN": TOKEN},
+            "arguments": self.command()[3:],  # without the interpreter
+            "environment": self.whole_environment(),
             "log": str(self.log),
         }
         assert self._nursery.stdin is not None

@@ -28,3 +28,10 @@ def expired(backoff: Backoff, app: App, at: datetime) -> bool:
 def launch_at(backoff: Backoff | None) -> datetime | None:
     """Return when the app may start a task again, or None if it may now."""
     return None if backoff is None else backoff.reference + timedelta(seconds=backoff.delay)
+
+
+def counted_from_now(backoff: Backoff | None, at: datetime) -> Backoff | None:
+    """Return the back-off, counted from now if it begins in the future: then the clock was set back."""
+    if backoff is None or backoff.reference <= at:
+        return backoff
+    return Backoff(delay=backoff.delay, reference=at)

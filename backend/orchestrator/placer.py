@@ -83,7 +83,10 @@ class Placer:
 
     def _launch_at(self, app_id: str) -> datetime | None:
         record = self._state.apps.get(app_id)
-        return backoff.launch_at(record.backoff) if record else None
+        if record is None:
+            return None
+        record.backoff = backoff.counted_from_now(record.backoff, now())
+        return backoff.launch_at(record.backoff)
 
     async def _place_app(self, app_id: str, instances: list[Instance], places: list[Place]) -> None:
         """Place the waiting instances of one app, which are all alike, until one does not fit."""

@@ -60,3 +60,10 @@ def test_no_definition_that_is_taken_makes_a_moment_that_is_none(
         assert launch is not None
         assert launch - moment() <= timedelta(seconds=most)
         backoff.expired(held, extreme, moment(5))
+
+
+def test_a_back_off_that_begins_in_the_future_is_counted_from_now() -> None:
+    held = Backoff(delay=3, reference=moment(1000))
+    assert backoff.counted_from_now(held, moment(10)) == Backoff(delay=3, reference=moment(10))
+    assert backoff.counted_from_now(held, moment(1001)) is held
+    assert backoff.counted_from_now(None, moment()) is None

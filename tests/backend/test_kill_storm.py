@@ -1,4 +1,4 @@
-"""The backend, its launcher, or both are killed 200 times under load: nothing is lost or doubled."""
+"""Backend, launcher or both are killed 200 times under load: nothing is lost, doubled or left over."""
 
 from __future__ import annotations
 
