@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import RunningBackend
+from instances import app
 from rest import Rest, eventually
 from warm_backend import WarmBackend
+
+from hubfleet.backend.records import AppRecord
+from hubfleet.backend.store import Store
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of its own")
 
@@ -163,3 +167,64 @@ async def _undisturbed(rest: Rest, app_id: str) -> bool:
     """Whether an app is at its definition, healthy."""
     app = await rest.app(app_id)
     return app["deployments"] == [] and app["tasksHealthy"] == app["instances"]
+
+
+async def test_ten_thousand_apps_are_loaded_listed_and_joined_by_one_more(
+    tmp_path: Path, port_range: tuple[int, int]
+) -> None:
+    backend = WarmBackend(tmp_path / "state", port_range)
+    rest = Rest(backend.url, backend.admin_token)
+    try:
+        await backend.start()
+        await backend.stop()
+        store = Store(backend.state_dir / "backend.sqlite")
+        with store.transaction():
+            for number in range(10_000):
+                many = app(id=f"/many/a{number}", instances=0)
+                store.save_version(many)
+                store.save_app(AppRecord(app=many))
+        store.close()
+        await backend.start()
+        assert len((await rest.get("/v2/apps"))["apps"]) == 10_000
+        await rest.create("/one-more")
+        await rest.running("/one-more")
+        await rest.deployed()
+    finally:
+        await backend.destroy()
+
+
+async def test_a_thousand_tasks_that_fail_at_once_are_counted_held_back_and_gone(
+    tmp_path: Path, port_range: tuple[int, int]
+) -> None:
+    backend = WarmBackend(tmp_path / "state", port_range, cpus="1000", mem="1000000")
+    rest = Rest(backend.url, backend.admin_token)
+    count = 1000
+    try:
+        await backend.start()
+        await rest.create("/bystander")
+        (bystander,) = await rest.running("/bystander")
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        command = f"read line < {gate}; exit 9"  # which waits until somebody opens the other end
+        await rest.create("/crowd", cmd=command, instances=count, portDefinitions=[], backoffSeconds=60)
+
+        async def all_run() -> bool:
+            return bool((await rest.app("/crowd"))["tasksRunning"] == count)
+
+        await eventually(all_run, 60)
+        await asyncio.to_thread(gate.write_text, "")
+
+        async def all_wait() -> bool:
+            queue = (await rest.get("/v2/queue"))["queue"]
+            return [(item["app"]["id"], item["count"]) for item in queue] == [("/crowd", count)]
+
+        await eventually(all_wait, 60)
+        failed = await rest.app("/crowd")
+        assert failed["tasksRunning"] == 0
+        assert failed["lastTaskFailure"]["message"] == "Command exited with status 9"
+        assert [task["id"] for task in await rest.tasks("/bystander")] == [bystander["id"]]
+        assert (await rest("DELETE", "/v2/apps/crowd")).status_code == 200
+        await rest.deployed()
+        assert len(await asyncio.to_thread(backend.tasks)) == 1
+    finally:
+        await backend.destroy()
