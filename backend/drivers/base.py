@@ -33,6 +33,25 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """A file or directory of the host that a task sees at another place.
+
+    Parameters
+    ----------
+    host_path
+        Absolute path; it must be there, and the task's account must be able to reach it.
+    container_path
+        Where the task sees it: absolute, or relative to the sandbox (Mesos' meaning).
+    read_only
+        Whether nobody can write to it through this mount.
+    """
+
+    host_path: str
+    container_path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One task as the engine is to run it, with everything decided.
 
@@ -49,6 +68,14 @@ class TaskSpec:
         ``stdout`` and ``stderr`` are files in it.
     user
         Name of the account to run as, or None for the backend's own.
+    cpus
+        Its share of the processors when they are contended; no limit. 0 is the smallest share.
+    mem
+        MiB that it may use; 0 is no limit. The engine may have a floor below which it limits nothing.
+    mounts
+        What it sees of the host elsewhere.
+    prefork
+        Whether the engine may start it from a warm template instead of executing it, where it can.
     """
 
     task_id: str
@@ -56,19 +83,67 @@ class TaskSpec:
     environment: Mapping[str, str]
     sandbox: Path
     user: str | None = None
+    cpus: float = 0
+    mem: float = 0
+    mounts: Sequence[Mount] = ()
+    prefork: bool = True
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one running task has used, and uses now.
+
+    Parameters
+    ----------
+    cpu_seconds
+        Of all its processes since its start, user and system. Where the engine has no account of
+        it, what ended processes used is in it only as far as their parents waited for them.
+    rss
+        Resident bytes of all its processes; pages that they share count once for each.
+    pss
+        Bytes in which a shared page counts in parts, a part for each process that has it; None
+        where that cannot be read.
+    processes
+        How many it has now.
+    mem_limit
+        Bytes that it may use, or None.
+    oom_kills
+        How many of its processes have been killed since they used more.
+    """
+
+    cpu_seconds: float
+    rss: int
+    pss: int | None
+    processes: int
+    mem_limit: int | None = None
+    oom_kills: int = 0
 
 
 @dataclass(frozen=True)
 class TaskExit:
-    """How a task ended. Both codes None: it ended while nobody could see how."""
+    """How a task ended. Both codes None: it ended while nobody could see how.
+
+    Parameters
+    ----------
+    reason
+        Why the engine ended it, if it did: ``used 812 MiB of 512 MiB``.
+    out_of_memory
+        Whether it ended for using more memory than it may.
+    """
 
     task_id: str
     exit_code: int | None
     signal: int | None
+    reason: str | None = None
+    out_of_memory: bool = False
 
     @property
     def message(self) -> str:
-        """The end in the words of Mesos' command executor (``marathon-v2`` 5.4)."""
+        """The end in the words of Mesos (``marathon-v2`` 5.4)."""
+        if self.out_of_memory:
+            return f"Memory limit exceeded: {self.reason}" if self.reason else "Memory limit exceeded"
+        if self.reason is not None:
+            return self.reason
         if self.exit_code is not None:
             return f"Command exited with status {self.exit_code}"
         if self.signal is not None:
@@ -102,6 +177,26 @@ class Driver(Protocol):
 
     async def forget(self, task_id: str) -> None:
         """Drop the engine's record of an ended task and the task's sandbox."""
+
+    async def stats(self) -> Mapping[str, Usage]:
+        """Return what each running task uses, by task id; a task that just ends may be missing."""
+
+    async def execute(self, spec: TaskSpec, command: Sequence[str], seconds: float) -> int | None:
+        """Run a command beside a running task: its account, sandbox, environment, limits and mounts.
+
+        Returns
+        -------
+        int or None
+            The exit code, 128 and the signal's number if a signal ended it (as shells have it), or
+            None if it was not done within `seconds`, which ended it.
+
+        Raises
+        ------
+        StartRefused
+            If there is no such program, or the task does not run.
+        DriverError
+            If it cannot be told how it went.
+        """
 
     def exits(self) -> AsyncIterator[TaskExit]:
         """Yield the end of every task, each at least once until it is forgotten."""

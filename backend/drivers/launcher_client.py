@@ -77,6 +77,7 @@ class LauncherClient:
         self._last_id = 0
         self._trouble = ""
         self.pid: int | None = None
+        self.features: frozenset[str] = frozenset()
 
     async def open(self) -> None:
         """Connect, starting a launcher if there is none.
@@ -105,13 +106,17 @@ class LauncherClient:
         await self._disconnect("The connection to the launcher was closed.")
         self._connected.set()  # wakes those who wait for it, to find it closed
 
-    async def call(self, verb: str, *, repeat: bool = True, **fields: object) -> Message:
+    async def call(
+        self, verb: str, *, repeat: bool = True, within: float = CALL_SECONDS, **fields: object
+    ) -> Message:
         """Ask the launcher for something and return its reply, which holds ``ok`` or ``error``.
 
         Parameters
         ----------
         repeat
             Whether to ask again if the connection is lost before the reply.
+        within
+            Seconds that it may take.
 
         Raises
         ------
@@ -121,7 +126,7 @@ class LauncherClient:
             If there is no reply in time.
         """
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(within):
                 while True:
                     while self._keeper is not None and not self._connected.is_set():
                         await self._connected.wait()
@@ -133,11 +138,11 @@ class LauncherClient:
                         if not repeat:
                             raise
         except TimeoutError as error:
-            raise DriverError(self._late(f"answer {verb!r}")) from error
+            raise DriverError(self._late(f"answer {verb!r}", within)) from error
 
-    def _late(self, doing: str) -> str:
+    def _late(self, doing: str, within: float = CALL_SECONDS) -> str:
         trouble = f" The last trouble with it: {self._trouble}" if self._trouble else ""
-        return f"The launcher in {self._state_dir} did not {doing} within {CALL_SECONDS:.0f} s.{trouble}"
+        return f"The launcher in {self._state_dir} did not {doing} within {within:.0f} s.{trouble}"
 
     async def _request(self, verb: str, fields: Message) -> Message:
         assert self._writer is not None
@@ -189,6 +194,7 @@ class LauncherClient:
                         " that started it, then start this one."
                     )
                 self.pid = hello["pid"]
+                self.features = frozenset(hello.get("features", ()))
                 self._on_tasks((await self._ask_first("list"))["tasks"])
             except (ConnectionError, BlockingIOError) as error:
                 # It was just leaving, or has more clients in its queue than it takes.

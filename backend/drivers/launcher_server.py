@@ -7,8 +7,11 @@ pushed to every client when a task has ended.
 =======  =========================================================  =============================
 verb     fields                                                     ok
 =======  =========================================================  =============================
-hello                                                               protocol, pid
-start    task_id, command, environment, sandbox, user               pid
+hello                                                               protocol, pid, features
+start    task_id, command, environment, sandbox, user,              pid
+         cpus, mem, mounts
+execute  as start, and seconds                                      code, or null if it was not
+                                                                    done in time
 signal   task_id, signal
 list                                                                tasks: a list of
                                                                     task_id, pid, sandbox, ended,
@@ -17,6 +20,10 @@ forget   task_id
 =======  =========================================================  =============================
 
 The refusal of a start whose task has ended also has ``"ended": true`` and the ``"pid"`` it had.
+
+A launcher lives as long as its tasks, through changes of the backend's version. So the protocol's number
+says what is understood at all, and ``features`` what this launcher can do beyond the first ones: a backend
+asks for nothing else of it. Fields that a launcher does not know are passed over.
 
 Standard library only, and as little of that as will do: the launcher imports this.
 """
@@ -33,15 +40,19 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from .fork import Order, StartError
 from .journal import Journal, Record
+from .order import Order, StartError
 from .supervisor import Supervisor, Task
 
 PROTOCOL = 1
+FEATURES = ("execute",)
+"""What launchers of the first version could not do."""
+
 IDLE_SECONDS = 1.0
 """How long a launcher without a client and without a task stays."""
 
 MOST_CLIENTS = 64
+LONGEST_COMMAND_SECONDS = 3600
 LONGEST_REQUEST = 8 << 20
 MOST_UNREAD = 16 << 20
 """Bytes kept for a client that does not read; beyond that it is let go."""
@@ -83,7 +94,7 @@ class Server:
         self._leaving = False
         self._idle_since: float | None = None
         self._verbs: Mapping[str, Callable[[Mapping[str, object]], object]] = {
-            "hello": lambda request: {"protocol": PROTOCOL, "pid": os.getpid()},
+            "hello": lambda request: {"protocol": PROTOCOL, "pid": os.getpid(), "features": FEATURES},
             "signal": self._signal,
             "list": lambda request: {"tasks": [_describe(t.record) for t in self.supervisor.tasks.values()]},
             "forget": self._forget,
@@ -186,8 +197,12 @@ class Server:
                 order = Order.from_request(request)
                 self.supervisor.start(order, partial(self._settled, client, request_id))
                 return
+            if verb == "execute":
+                order = Order.from_request(request)
+                self.supervisor.execute(order, _seconds(request), partial(self._done, client, request_id))
+                return
             if not isinstance(verb, str) or verb not in self._verbs:
-                known = ", ".join(sorted([*self._verbs, "start"]))
+                known = ", ".join(sorted([*self._verbs, "start", "execute"]))
                 raise BadRequest(f"There is no verb {verb!r}; there are: {known}.")
             reply = {"id": request_id, "ok": self._verbs[verb](request)}
         except StartError as error:
@@ -213,6 +228,10 @@ class Server:
             }
         else:
             reply = {"id": request_id, "ok": {"pid": record.pid}}
+        self._send(client, reply)
+
+    def _done(self, client: Client, request_id: object, code: int | None, error: StartError | None) -> None:
+        reply = {"id": request_id, "ok": {"code": code}} if error is None else _start_error(request_id, error)
         self._send(client, reply)
 
     def _signal(self, request: Mapping[str, object]) -> None:
@@ -277,6 +296,13 @@ def _task_id(request: Mapping[str, object]) -> str:
     if not isinstance(task_id, str):
         raise BadRequest(f"This verb needs the task_id of a task, not {task_id!r}.")
     return task_id
+
+
+def _seconds(request: Mapping[str, object]) -> float:
+    seconds = request.get("seconds")
+    if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_COMMAND_SECONDS:
+        raise BadRequest(f"A command needs seconds, above 0 and at most {LONGEST_COMMAND_SECONDS}.")
+    return seconds
 
 
 def _start_error(request_id: object, error: StartError) -> dict[str, object]:

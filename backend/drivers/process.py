@@ -8,14 +8,19 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .base import DriverError, Offer, StartRefused, TaskExit, TaskSpec
-from .launcher_client import ConnectionLost, LauncherClient, Message
+from .base import DriverError, Offer, StartRefused, TaskExit, TaskSpec, Usage
+from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
 from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
+from .usage import measure
 
 log = logging.getLogger(__name__)
+
+_MOST_COMMANDS = 32
+"""Commands that run beside tasks at once; the others wait. A launcher takes twice as many."""
 
 
 class ProcessDriver:
@@ -65,6 +70,8 @@ class ProcessDriver:
         self._client = LauncherClient(self._state_dir, self._note_tasks, self._note_exit)
         self._offer: Offer | None = None
         self._sandbox_of: dict[str, Path] = {}
+        self._leaders: dict[str, int] = {}
+        self._commands = asyncio.Semaphore(_MOST_COMMANDS)
         self._ended: dict[str, TaskExit] = {}
         # One queue for each reader of `exits`; None is the end.
         self._readers: set[asyncio.Queue[TaskExit | None]] = set()
@@ -124,13 +131,7 @@ class ProcessDriver:
         DriverError
             If it cannot be told whether it was started. Ask again or `recover`.
         """
-        order: dict[str, Any] = {
-            "task_id": spec.task_id,
-            "command": list(spec.command),
-            "environment": dict(spec.environment),
-            "sandbox": str(spec.sandbox),
-            "user": spec.user,
-        }
+        order = _order(spec)
         self._sandbox_of[spec.task_id] = spec.sandbox
         try:
             reply = await self._client.call("start", repeat=False, **order)
@@ -139,7 +140,45 @@ class ProcessDriver:
             if reply.get("ended"):
                 # Our first order was carried out, and what it started is over already.
                 return int(reply["pid"])
-        return int(_result(reply)["pid"])
+        pid = int(_result(reply)["pid"])
+        if spec.task_id not in self._ended:
+            self._leaders[spec.task_id] = pid
+        return pid
+
+    async def stats(self) -> Mapping[str, Usage]:
+        """Return what each running task uses, by task id; a task that just ends may be missing."""
+        return await asyncio.to_thread(measure, dict(self._leaders))
+
+    async def execute(self, spec: TaskSpec, command: Sequence[str], seconds: float) -> int | None:
+        """Run a command beside a running task: as its account, in its sandbox, with its environment.
+
+        Its output goes nowhere. What it leaves running in its process group is
+        killed when it ends; it ends with its task, and with the launcher.
+
+        Returns
+        -------
+        int or None
+            The exit code, 128 and the signal's number if a signal ended it (as
+            shells have it), or None if it was not done within `seconds`, which
+            ended it.
+
+        Raises
+        ------
+        StartRefused
+            If there is no such program, or the task does not run.
+        DriverError
+            If it cannot be told how it went.
+        """
+        async with self._commands:
+            if "execute" not in self._client.features:
+                raise DriverError(
+                    "The launcher was started by an older version, which runs no commands beside tasks;"
+                    " a new one takes its place when its tasks have ended."
+                )
+            order = {**_order(spec), "command": list(command), "seconds": seconds}
+            reply = await self._client.call("execute", repeat=False, within=seconds + CALL_SECONDS, **order)
+        code: int | None = _result(reply)["code"]
+        return code
 
     async def signal(self, task_id: str, signum: int) -> None:
         """Send a signal to every process of a task; a task that is gone is no error.
@@ -214,9 +253,12 @@ class ProcessDriver:
             self._sandbox_of[task["task_id"]] = Path(task["sandbox"])
             if task["ended"]:
                 self._note_exit(task)
+            else:
+                self._leaders[task["task_id"]] = task["pid"]
 
     def _note_exit(self, task: Message) -> None:
         exit_ = _exit_of(task)
+        self._leaders.pop(exit_.task_id, None)
         if exit_.task_id not in self._ended:
             self._ended[exit_.task_id] = exit_
             for reader in self._readers:
@@ -240,6 +282,19 @@ class ProcessDriver:
                     if not os.path.islink(directory := os.path.join(parent, name)):
                         os.chmod(directory, stat.S_IRWXU)
             shutil.rmtree(sandbox)
+
+
+def _order(spec: TaskSpec) -> dict[str, Any]:
+    return {
+        "task_id": spec.task_id,
+        "command": list(spec.command),
+        "environment": dict(spec.environment),
+        "sandbox": str(spec.sandbox),
+        "user": spec.user,
+        "cpus": spec.cpus,
+        "mem": spec.mem,
+        "mounts": [asdict(mount) for mount in spec.mounts],
+    }
 
 
 def _exit_of(task: Message) -> TaskExit:

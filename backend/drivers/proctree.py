@@ -161,6 +161,10 @@ class Snapshot:
             task_id.decode(errors="surrogateescape"): processes for task_id, processes in self._marked.items()
         }
 
+    def of_session(self, leader: int) -> list[Process]:
+        """Return the living processes of a session, and what descends from them."""
+        return self._closure([*self._in_session.get(leader, ())])
+
     def descendants(self, pid: int) -> list[Process]:
         """Return the living processes that descend from this one, without itself."""
         return self._closure(self._children.get(pid, ()))

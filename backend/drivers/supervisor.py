@@ -19,8 +19,10 @@ from collections.abc import Callable
 from functools import partial
 
 from .adoption import find_lost
-from .fork import Order, StartError, fork_task, read_outcome
+from .commands import Commands, Done
+from .fork import fork_task, read_outcome
 from .journal import Journal, Record
+from .order import Order, StartError
 from .proctree import Identity, Process, Snapshot, boot_id, read_process, send_signal
 
 SWEEP_SECONDS = 10.0
@@ -105,6 +107,7 @@ class Supervisor:
         self._log = log
         self._boot = boot_id()
         self._children: dict[int, Task] = {}
+        self._commands = Commands()
         self._snapshot: Snapshot | None = None
         self.tasks: dict[str, Task] = {}
 
@@ -148,6 +151,23 @@ class Supervisor:
         else:
             settled(task, None)
 
+    def execute(self, order: Order, seconds: float, done: Done) -> None:
+        """Run a command beside a running task; `done` is told how it went.
+
+        Raises
+        ------
+        StartError
+            If that is known at once.
+        """
+        task = self.tasks.get(order.task_id)
+        if task is None or not task.runs or task.outcome >= 0:
+            raise StartError(f"Task {order.task_id} does not run, so no command can run beside it.")
+        order.beside = task.record.pid
+        # The journal's word: it is where the task was started, whatever the request says.
+        order.sandbox = task.record.sandbox
+        self._commands.start(order, seconds, done)
+        self._snapshot = None
+
     def signal(self, task_id: str, signum: int) -> None:
         """Send a signal to every process of a task; a task that is gone is no error."""
         task = self.tasks.get(task_id)
@@ -178,11 +198,17 @@ class Supervisor:
         """Take note of every child that has ended: leaders, and orphans that came to us as subreaper."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            pid = ended.si_pid
+            is_command = self._commands.ending(pid)
+            _, status = os.waitpid(pid, 0)
+            if is_command:
+                self._commands.ended(pid, status)
+                continue
             task = self._children.pop(pid, None)
             if task is None:
                 continue
@@ -205,6 +231,8 @@ class Supervisor:
         # What was seen in this turn of the loop may be wrong in the next.
         self._snapshot = None
         times = [sweep.due for task, sweep in sweeping if task.sweep is not None]
+        if (due_command := self._commands.tick(now)) is not None:
+            times.append(due_command)
         if self._journal.behind:
             try:
                 self._journal.catch_up()

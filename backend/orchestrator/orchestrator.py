@@ -261,6 +261,8 @@ class Orchestrator:
             ),
             sandbox=sandbox,
             user=app.user,
+            cpus=app.cpus,
+            mem=app.mem,
         )
         grace = app.task_kill_grace_period_seconds
         runner = TaskRunner(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from conftest import RunningBackend
+from driving import Site
 from rest import Rest
 
 
@@ -14,6 +16,14 @@ from rest import Rest
 def rest(backend: RunningBackend) -> Rest:
     """The administrator's requests to a backend of this test's own."""
     return Rest(backend.url, backend.admin_token)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A state directory for drivers; what works in it ends with the test."""
+    site = Site(tmp_path / "state")
+    yield site
+    await site.close()
 
 
 @pytest.fixture(scope="module")

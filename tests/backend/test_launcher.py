@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from hubfleet.backend.drivers import fork
+from hubfleet.backend.drivers import order as orders
+from hubfleet.backend.drivers import prepare
 from hubfleet.backend.drivers.launcher_server import LONGEST_REQUEST, MOST_UNREAD
 from hubfleet.backend.drivers.proctree import boot_id, read_process, send_signal
 
@@ -505,7 +506,8 @@ def test_a_process_that_was_not_journaled_ends_without_a_trace(tmp_path: Path) -
     script = textwrap.dedent(
         f"""
         import os, signal
-        from hubfleet.backend.drivers.fork import Order, fork_task
+        from hubfleet.backend.drivers.fork import fork_task
+        from hubfleet.backend.drivers.order import Order
         order = Order("gap", ["touch", "{tmp_path}/ran"], {{"PATH": "{PATH}"}}, "{tmp_path}/sandbox", None)
         print(fork_task(order).pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -855,11 +857,11 @@ def test_without_being_root_only_the_own_account_is_had(tmp_path: Path) -> None:
                 os.setgroups([])
                 os.setuid(pwd.getpwnam("nobody").pw_uid)
             own = pwd.getpwuid(os.geteuid()).pw_name
-            assert fork.find_account(own) is None
-            assert fork.find_account(None) is None
+            assert prepare.find_account(own) is None
+            assert prepare.find_account(None) is None
             try:
-                fork.find_account("root")
-            except fork.StartError as error:
+                prepare.find_account("root")
+            except orders.StartError as error:
                 os.write(write, f"{error.refused} {error}".encode())
         finally:
             os._exit(0)
@@ -876,7 +878,7 @@ def test_without_being_root_only_the_own_account_is_had(tmp_path: Path) -> None:
 )
 def test_a_launcher_that_is_not_root_runs_tasks_as_itself(tmp_path: Path) -> None:
     """With the system's interpreter and a copy of the launcher's files, which another account can read."""
-    drivers = Path(fork.__file__).parent
+    drivers = Path(prepare.__file__).parent
     package = Path("/tmp") / f"hubfleet-test-{uuid.uuid4().hex}"
     site = Site(package / "state")
     try:
