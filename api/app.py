@@ -243,6 +243,11 @@ class App(Wire):
     ports: list[Port] | None = None
     uris: list[str] | None = None
 
+    @property
+    def on_host_network(self) -> bool:
+        """Whether the app uses the host's own network, as it does when it names none."""
+        return all(network.mode == "host" for network in self.networks)
+
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object as Marathon answers it: empty collections of some fields left out."""
         body = super().to_wire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -11,8 +12,10 @@ from hubfleet.api.app import App, Fetch, PortDefinition
 from hubfleet.api.ids import canonical
 from hubfleet.api.rules import Violation, violations
 
-from .honoured import not_honoured, not_possible, on_host_network
+from .honoured import not_honoured, not_possible
 from .orchestrator.refusals import NotValid
+
+Cannot = Callable[[App], Sequence[Violation]]
 
 
 class NotJson(Exception):
@@ -55,7 +58,7 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def new_app(body: Any, app_id: str | None = None) -> App:
+def new_app(body: Any, app_id: str | None = None, *, cannot: Cannot) -> App:
     """Return the definition of a whole app.
 
     Parameters
@@ -64,6 +67,8 @@ def new_app(body: Any, app_id: str | None = None) -> App:
         The request's JSON value.
     app_id
         The id in the URL, which overrides the body's.
+    cannot
+        What the engine cannot give an app (`Driver.cannot`).
 
     Raises
     ------
@@ -83,12 +88,12 @@ def new_app(body: Any, app_id: str | None = None) -> App:
         raise WrongShape(shape_errors(error)) from None
     contradictions = _contradictions(app)
     app = _normal(app)
-    if broken := [*contradictions, *violations(app), *not_honoured(app), *not_possible(app)]:
+    if broken := [*contradictions, *violations(app), *not_honoured(app), *cannot(app), *not_possible(app)]:
         raise NotValid(broken)
     return app
 
 
-def changed_app(app: App, changes: Any) -> App:
+def changed_app(app: App, changes: Any, *, cannot: Cannot) -> App:
     """Return an app with the given fields replaced, each as a whole.
 
     Raises
@@ -109,13 +114,13 @@ def changed_app(app: App, changes: Any) -> App:
         body.pop("cmd", None)
     if "ports" in present:
         body.pop("portDefinitions", None)
-    return new_app({**body, **present}, app.id)
+    return new_app({**body, **present}, app.id, cannot=cannot)
 
 
 def _normal(app: App) -> App:
     """Return the canonical form: an absolute id, ports spelled in one way (``marathon-v2`` 2.1)."""
     changes: dict[str, Any] = {"id": canonical(app.id), "ports": None, "uris": None}
-    if app.port_definitions is None and on_host_network(app):
+    if app.port_definitions is None and app.on_host_network:
         if app.ports is None:
             definitions = [PortDefinition(name="default")]
         else:
@@ -123,7 +128,7 @@ def _normal(app: App) -> App:
         changes["port_definitions"] = definitions
     if app.uris:
         changes["fetch"] = [*app.fetch, *(Fetch(uri=uri) for uri in app.uris)]
-    if app.container is not None and on_host_network(app) and not app.networks:
+    if app.container is not None and app.on_host_network and not app.networks:
         changes["container"] = app.container.model_copy(update={"port_mappings": None})
     return app.model_copy(update=changes)
 

@@ -1,12 +1,12 @@
-"""What processes on one machine cannot give an app, and what no process can be given. Pure.
+"""What is refused whatever the driver: what no process can be given, and what is not there yet. Pure.
 
 Nothing is passed over in silence: what an app asks for and would not get is refused, with
-what to do instead.
+what to do instead. What one engine cannot give is its driver's to say (`Driver.cannot`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from hubfleet.api.app import App
 from hubfleet.api.rules import Violation
@@ -20,69 +20,32 @@ LONGEST_TEXT = 128 * 1024 - 1
 MOST_TEXT = 1024 * 1024
 """Bytes of all arguments and variables together, half of what Linux takes: the rest is Marathon's own."""
 
-_ELSEWHERE = "use a backend with the Docker Swarm driver, or Marathon"
-
-
-def on_host_network(app: App) -> bool:
-    """Whether an app uses the host's own network."""
-    return all(network.mode == "host" for network in app.networks)
+# What the orchestrator does not do yet, a line for each.
+_NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
+    ("/fetch", lambda app: bool(app.fetch), "nothing is fetched here yet; let the command do it"),
+    ("/constraints", lambda app: bool(app.constraints), "constraints are not kept yet; leave them out"),
+    ("/requirePorts", lambda app: app.require_ports, "ports are chosen for the app; use $PORT0, $PORT1 …"),
+    ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
+    ("/dependencies", lambda app: bool(app.dependencies), "not kept yet; start the apps one by one"),
+    ("/healthChecks", lambda app: _has_command(app), "COMMAND checks are not made yet; use HTTP or TCP"),
+)
 
 
 def not_honoured(app: App) -> list[Violation]:
-    """Return what processes on one machine cannot give an app, and what could."""
-    return [*_container(app), *_machine(app), *_checks(app)]
-
-
-def _container(app: App) -> Iterator[Violation]:
-    container = app.container
-    if container is None:
-        return
-    if container.docker is not None:
-        yield Violation(
-            "/container/docker",
-            f"the process driver runs commands of this machine and no images; {_ELSEWHERE}",
-        )
-    elif app.cmd is None and not app.args:
-        yield Violation("/", "without an image there must be a command: give 'cmd' or 'args'")
-    if container.volumes:
-        yield Violation("/container/volumes", f"the process driver mounts no volumes yet; {_ELSEWHERE}")
-    if container.linux_info is not None:
-        yield Violation("/container/linuxInfo", f"the process driver confines no capabilities; {_ELSEWHERE}")
-    if container.port_mappings and on_host_network(app):
-        yield Violation("/container/portMappings", "portMappings are not allowed with host-networking")
-
-
-def _machine(app: App) -> Iterator[Violation]:
+    """Return what the orchestrator does not do for an app."""
+    found = [Violation(path, sentence) for path, asked, sentence in _NOT_YET if asked(app)]
     if app.instances > MOST_INSTANCES:
-        yield Violation(
-            "/instances", f"{app.instances} asked, but an app has at most {MOST_INSTANCES} instances here"
-        )
-    if not on_host_network(app):
-        yield Violation("/networks", f"the process driver knows only the host's own network; {_ELSEWHERE}")
-    if app.require_ports:
-        yield Violation(
-            "/requirePorts", "the process driver chooses the ports; leave it out and use $PORT0, $PORT1 …"
-        )
-    if app.fetch:
-        yield Violation("/fetch", "the process driver fetches nothing yet; let the command do it")
-    if app.constraints:
-        yield Violation(
-            "/constraints", "one machine has nothing to choose between; leave the constraints out"
-        )
-    if app.secrets or any(not isinstance(value, str) for value in app.env.values()):
-        yield Violation("/secrets", "Feature secrets is not enabled. Enable with --enable_features secrets)")
-
-
-def _checks(app: App) -> Iterator[Violation]:
-    if app.check is not None or app.readiness_checks or app.dependencies:
-        yield Violation(
-            "/", "'check', 'readinessChecks' and 'dependencies' are not supported yet; leave them out"
-        )
-    for index, check in enumerate(app.health_checks):
-        if check.protocol == "COMMAND":
-            yield Violation(
-                f"/healthChecks({index})", "COMMAND checks are not supported yet; use HTTP, HTTPS or TCP"
+        found.append(
+            Violation(
+                "/instances",
+                f"{app.instances} asked, but an app has at most {MOST_INSTANCES} instances here",
             )
+        )
+    return found
+
+
+def _has_command(app: App) -> bool:
+    return any(check.protocol == "COMMAND" for check in app.health_checks)
 
 
 def not_possible(app: App) -> list[Violation]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from hubfleet.api.app import App
+from hubfleet.api.rules import Violation
+
 
 class DriverError(Exception):
     """The engine did not do what it was asked, or cannot be reached now: the outcome is unknown."""
@@ -162,6 +165,9 @@ class Driver(Protocol):
 
     def offers(self) -> Sequence[Offer]:
         """Return the places there are, with what each has in all."""
+
+    def cannot(self, app: App) -> list[Violation]:
+        """Return what this engine cannot give an app; each sentence says which driver could."""
 
     async def recover(self) -> Mapping[str, TaskExit | None]:
         """Return every task that the engine knows: its exit, or None while it runs."""

@@ -12,9 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hubfleet.api.app import App
+from hubfleet.api.rules import Violation
+
 from .base import DriverError, Offer, StartRefused, TaskExit, TaskSpec, Usage
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
 from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
+from .unable import not_given_to_processes
 from .usage import measure
 
 log = logging.getLogger(__name__)
@@ -107,6 +111,10 @@ class ProcessDriver:
         if self._offer is None:
             raise DriverError("The driver is not open, so it has not looked at its machine yet.")
         return [self._offer]
+
+    def cannot(self, app: App) -> list[Violation]:
+        """Return what processes of this machine cannot give an app, and which driver could."""
+        return not_given_to_processes(app)
 
     async def recover(self) -> Mapping[str, TaskExit | None]:
         """Return every task that the launcher knows: its exit, or None while it runs."""

@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 
 from hubfleet.api import labels
+from hubfleet.api.app import App
+from hubfleet.api.rules import Violation
 from hubfleet.api.wire import now
 
 from .. import events
@@ -74,6 +76,10 @@ class Orchestrator:
         self._tasks: set[asyncio.Task[None]] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done with an exception when the orchestrator cannot go on."""
+
+    def cannot(self, app: App) -> list[Violation]:
+        """Return what the engine cannot give an app."""
+        return self._driver.cannot(app)
 
     # -- life ---------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class AppsHandler(ApiHandler):
 
     def post(self) -> None:
         """Take a new app."""
-        app = new_app(self.json_body())
+        app = new_app(self.json_body(), cannot=self.orchestrator.cannot)
         self.caller.require_change(app.id)
         app = self.caller.admit(app, self.orchestrator.state.apps)
         deployment = self.orchestrator.changes.create(app, self.flag("force"))
@@ -113,12 +113,12 @@ class AppHandler(AppsHandler):
         body = self.json_body()
         record = self.orchestrator.state.apps.get(app_id)
         if record is None or not self.flag("partialUpdate", True):
-            app = new_app(body, app_id)
+            app = new_app(body, app_id, cannot=self.orchestrator.cannot)
             self.caller.require_change(app.id)
         elif isinstance(body, dict) and body.get("version") is not None and set(body) <= {"id", "version"}:
             app = self._former(app_id, body["version"])
         else:
-            app = changed_app(record.app, body)
+            app = changed_app(record.app, body, cannot=self.orchestrator.cannot)
         app = self.caller.admit(app, self.orchestrator.state.apps)
         known = app.id in self.orchestrator.state.apps
         deployment = self.orchestrator.changes.put(app, self.flag("force"))

@@ -1,0 +1,60 @@
+"""What processes of one machine cannot give an app, and which driver could. Pure.
+
+Nothing is passed over in silence: what an app asks for and would not get is refused. What
+makes no difference here is taken: an executor's resources (there is no executor), the
+unreachable strategy (this machine is never lost to itself), `MESOS_` health checks (probed
+as the others are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hubfleet.api.app import App
+from hubfleet.api.rules import Violation
+
+_ELSEWHERE = "the drivers for Docker Swarm and Nomad could, and Marathon"
+_MARATHON = "Marathon could"
+
+
+def not_given_to_processes(app: App) -> list[Violation]:
+    """Return what plain processes cannot give an app, all of it."""
+    return [*_container(app), *_surroundings(app)]
+
+
+def _container(app: App) -> Iterator[Violation]:
+    container = app.container
+    if container is None:
+        return
+    if container.docker is not None:
+        yield Violation(
+            "/container/docker",
+            f"the process driver runs commands of this machine and no images; {_ELSEWHERE}",
+        )
+    elif app.cmd is None and not app.args:
+        yield Violation("/", "without an image there must be a command: give 'cmd' or 'args'")
+    if container.volumes:
+        yield Violation("/container/volumes", f"the process driver mounts no volumes yet; {_ELSEWHERE}")
+    if container.linux_info is not None:
+        yield Violation(
+            "/container/linuxInfo", f"the process driver confines no system calls or memory; {_MARATHON}"
+        )
+
+
+def _surroundings(app: App) -> Iterator[Violation]:
+    if not app.on_host_network:
+        yield Violation("/networks", f"the process driver knows only the host's own network; {_ELSEWHERE}")
+    if app.secrets or any(not isinstance(value, str) for value in app.env.values()):
+        yield Violation(
+            "/secrets", f"the process driver has no store of secrets; give their values in 'env'; {_MARATHON}"
+        )
+    if app.executor not in ("", "//cmd"):
+        yield Violation(
+            "/executor", f"the process driver runs commands itself, without executors; {_MARATHON}"
+        )
+    if app.tty:
+        yield Violation("/tty", f"the process driver gives tasks no terminal; {_ELSEWHERE}")
+    if app.check is not None:
+        yield Violation(
+            "/check", f"the process driver makes no informational checks; use healthChecks; {_MARATHON}"
+        )
