@@ -1,24 +1,25 @@
-"""Who asks, and what they may see and change. The rules are pure; only `Authenticator` asks the hub."""
+"""Who asks, and what they may see and change: pure rules. Whose a token is, `authenticator.py` finds out."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
-import re
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from hubfleet.api import labels
 from hubfleet.api.app import App
-from hubfleet.api.ids import dask_path, is_within, server_app_id, user_path
+from hubfleet.api.ids import canonical, dask_path, is_within, server_app_id, user_path
 from hubfleet.api.rules import Violation
 from hubfleet.api.status import Event
 
 from .orchestrator.refusals import NotValid
 from .records import AppRecord
 
-_TOKEN = re.compile(r"[!-~]{1,1024}")  # printable, of one line, no blank
+EVERYTHING = ""
+"""The group of all apps."""
+
+ADMIN_SCOPE, HUB_SCOPE, READ_SCOPE = "custom:hubfleet:admin", "custom:hubfleet:hub", "custom:hubfleet:read"
+"""Scopes that a hub may define, and give to users and services in its roles, to let them do more here."""
 
 
 class Unidentified(Exception):
@@ -33,47 +34,91 @@ class HubUnreachable(Exception):
     """The hub did not say who the token belongs to (503); the token may be good."""
 
 
+class TooManyUnknown(Exception):
+    """So many unknown tokens came that the hub is not asked about another one now (429).
+
+    Parameters
+    ----------
+    seconds
+        Until it may be asked again.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"too many unknown tokens came from your address, so the hub is not asked about another one now; "
+            f"try again in {seconds} s"
+        )
+        self.seconds = seconds
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request.
+    """Who makes a request. Groups are app ids; what lies in them is meant, at any depth.
 
     Parameters
     ----------
     name
         For the log, and for refusals.
-    group
-        The group of apps that the caller sees; empty for all.
-    writable
-        The group in which the caller may make and change apps; empty for all.
+    reads
+        Groups of which the caller sees what runs, but neither environments nor what tasks
+        print: both hold what would let the reader act as somebody else.
+    opens
+        Groups of which the caller sees everything.
+    writes
+        Groups in which the caller makes and changes apps.
+    trusted
+        Whether the caller's definitions are taken as they are: any account, any owner, no quota.
     server
         The app id of the server whose own token this is, if it is one.
     shared_account
         Whether the caller's apps may run as the backend's own account where no
         server of the caller's tells another.
+    user
+        The hub's name of the user, if it is one.
+    user_group
+        The group of everything of that user.
+    groups
+        The user's groups at the hub.
     """
 
     name: str
-    group: str = ""
-    writable: str = ""
+    reads: frozenset[str] = frozenset()
+    opens: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    trusted: bool = False
     server: str | None = None
     shared_account: bool = False
+    user: str | None = None
+    user_group: str | None = None
+    groups: frozenset[str] = frozenset()
 
     @property
-    def is_admin(self) -> bool:
-        """Whether the caller sees and may change everything."""
-        return not self.writable
+    def share(self) -> str | None:
+        """Under which name the caller's deployments are counted together; None for no such count."""
+        return None if self.trusted else self.name
+
+    @property
+    def hides(self) -> bool:
+        """Whether there is anything that the caller sees, but not its environment."""
+        return bool(self.reads)
 
     def sees(self, app_id: str) -> bool:
         """Whether an app exists for this caller."""
-        return not self.group or is_within(app_id, self.group)
+        return _in_any(app_id, self.reads) or _in_any(app_id, self.opens)
+
+    def sees_inside(self, app_id: str) -> bool:
+        """Whether the caller may see an app's environment, and what its tasks print."""
+        return _in_any(app_id, self.opens)
 
     def hears(self, event: Event) -> bool:
         """Whether an event may be told to this caller: all that it is about must be visible."""
-        return not self.group or (bool(event.app_ids) and all(map(self.sees, event.app_ids)))
+        if EVERYTHING in self.reads | self.opens:
+            return True
+        return bool(event.app_ids) and all(map(self.sees, event.app_ids))
 
     def may_change(self, app_id: str) -> bool:
         """Whether the caller may make, change and end an app of this id."""
-        return not self.writable or is_within(app_id, self.writable)
+        return _in_any(app_id, self.writes)
 
     def require_change(self, app_id: str) -> None:
         """Refuse a change outside of what the caller may change, whether there is such an app or not.
@@ -83,9 +128,12 @@ class Caller:
         Forbidden
             With what is allowed.
         """
+        if not self.writes:
+            raise Forbidden(f"{self.name} may look, but not make or change apps")
         if not self.may_change(app_id):
+            allowed = " and ".join(f"{group}/" for group in sorted(self.writes))
             raise Forbidden(
-                f"{self.name} may make and change apps only under {self.writable}/, and {app_id} is not there"
+                f"{self.name} may make and change apps only under {allowed}, and {app_id} is not there"
             )
 
     def admit(self, app: App, apps: dict[str, AppRecord]) -> App:
@@ -99,10 +147,10 @@ class Caller:
         NotValid
             It asks for another account, or for an owner that is not the caller's.
         """
-        if self.is_admin:
+        if self.trusted:
             return app
         owner = app.labels.get(labels.OWNER) or self.server
-        if owner is not None and (not self.sees(owner) or self.server not in (None, owner)):
+        if owner is not None and (not self._is_own(owner) or self.server not in (None, owner)):
             raise NotValid(
                 [Violation(f"/labels/{labels.OWNER}", f"{self.name} cannot make {owner} the owner of an app")]
             )
@@ -131,7 +179,7 @@ class Caller:
         servers = {
             record.app.user
             for record in apps.values()
-            if self.sees(record.id) and not self.may_change(record.id)
+            if self._is_own(record.id) and not self.may_change(record.id)
         }
         if len(servers) == 1:
             return servers.pop()
@@ -147,83 +195,104 @@ class Caller:
             )
         return None
 
-
-ADMIN = Caller("the administrator")
-
-
-class HubIdentity(Protocol):
-    """How the hub is asked who a token belongs to; JupyterHub's own `HubAuth` does it."""
-
-    async def __call__(self, token: str) -> dict[str, Any] | None:
-        """Return the hub's model of the token's owner, or None if the hub does not know it."""
+    def _is_own(self, app_id: str) -> bool:
+        return self.user_group is not None and is_within(app_id, self.user_group)
 
 
-class Authenticator:
-    """Finds out who makes a request.
+NOBODY = Caller("nobody")
+"""Who asks before it is known who asks."""
+
+
+def _in_any(app_id: str, groups: Iterable[str]) -> bool:
+    return any(not group or is_within(app_id, group) for group in groups)
+
+
+def administrator(name: str) -> Caller:
+    """Return somebody who sees and may change everything."""
+    everything = frozenset({EVERYTHING})
+    return Caller(name, opens=everything, writes=everything, trusted=True)
+
+
+def hub_itself(name: str, prefix: str) -> Caller:
+    """Return somebody who sees and may change all apps of the hub, as the hub's spawner does."""
+    group = frozenset({canonical(prefix)})
+    return Caller(name, opens=group, writes=group, trusted=True)
+
+
+def reader(name: str) -> Caller:
+    """Return somebody who sees what runs, and changes nothing."""
+    return Caller(name, reads=frozenset({EVERYTHING}))
+
+
+def token_owner(model: dict[str, Any], prefix: str, shared_account: bool = False) -> Caller:
+    """Return what the owner of a hub token may see and change.
 
     Parameters
     ----------
-    admin_tokens
-        Tokens whose holder may do everything.
+    model
+        What the hub says of the token (its API's ``/user``).
     prefix
-        The group of all apps of this hub.
-    hub
-        How the hub is asked; None without a hub.
-    shared_account
-        Whether users' apps may run as the backend's own account.
-    """
-
-    def __init__(
-        self,
-        admin_tokens: frozenset[str],
-        prefix: str,
-        hub: HubIdentity | None,
-        shared_account: bool = False,
-    ) -> None:
-        self._admin_tokens = admin_tokens
-        self._prefix = prefix
-        self._hub = hub
-        self._shared_account = shared_account
-
-    async def identify(self, authorization: str | None) -> Caller:
-        """Return who holds the credential of an ``Authorization`` header.
-
-        Raises
-        ------
-        Unidentified, Forbidden, HubUnreachable
-            As their names say.
-        """
-        token = token_of(authorization)
-        if token is None:
-            raise Unidentified("a token is needed: send `Authorization: token <token>`")
-        # Compared to every token in constant time: how long it takes tells nothing.
-        if sum(hmac.compare_digest(token.encode(), admin.encode()) for admin in self._admin_tokens):
-            return ADMIN
-        if self._hub is None:
-            raise Unidentified("the token is not known here")
-        model = await self._hub(token)
-        if model is None:
-            raise Unidentified("the token is not known here, nor to the hub; it may have expired")
-        if model.get("kind") != "user":
-            raise Forbidden(
-                f"the hub's {model.get('kind')} {model.get('name')!r} has no apps of its own here"
-            )
-        return replace(user_caller(model, self._prefix), shared_account=self._shared_account)
-
-
-def user_caller(model: dict[str, Any], prefix: str) -> Caller:
-    """Return what the owner of a hub token may see and change.
+        The group of all apps of the hub.
 
     Raises
     ------
     Forbidden
-        The token does not reach the user's servers. To run an app is to run code as the
-        user, so a token that was given out for less, as by a login elsewhere, is not enough.
+        The token does not reach the user's servers, and no scope of ours widens it. To run
+        an app is to run code as the user, so a token that was given out for less, as by a
+        login elsewhere, is not enough.
     """
-    name = str(model["name"])
+    kind, name = str(model.get("kind")), str(model.get("name"))
+    whole = f"the {kind} {name}"
+    scopes = {str(scope) for scope in model.get("scopes", [])}
+    # With a filter (custom:hubfleet:admin!user=x) they say something else, and are passed over.
+    if ADMIN_SCOPE in scopes:
+        return administrator(whole)
+    if HUB_SCOPE in scopes:
+        return hub_itself(whole, prefix)
+    reads = frozenset(_readable(scopes, prefix))
+    if kind != "user":
+        if not reads:
+            raise Forbidden(
+                f"the hub's {kind} {name!r} has no apps of its own here; a role with one of the scopes "
+                f"{ADMIN_SCOPE}, {HUB_SCOPE} and {READ_SCOPE} would let it see those of others"
+            )
+        return Caller(whole, reads=reads)
+    reaches_all, servers = _servers(scopes, name, prefix)
+    if not reaches_all and not servers:
+        if not reads:
+            raise Forbidden(
+                f"this token of {name} may not reach a server of {name}, so it may not run apps either; "
+                f"it needs the scope access:servers!user={name}"
+            )
+        return Caller(whole, reads=reads)
+    own = user_path(prefix, name)
+    return Caller(
+        whole,
+        reads=reads,
+        opens=frozenset({own}),
+        writes=frozenset({dask_path(prefix, name)}),
+        server=servers.pop() if len(servers) == 1 and not reaches_all else None,
+        shared_account=shared_account,
+        user=name,
+        user_group=own,
+        groups=frozenset(map(str, model.get("groups") or ())),
+    )
+
+
+def _readable(scopes: set[str], prefix: str) -> Iterable[str]:
+    for scope in scopes:
+        action, _, filtered = scope.partition("!")
+        if action == READ_SCOPE and not filtered:
+            yield EVERYTHING
+        if action == READ_SCOPE and filtered.startswith("user="):
+            yield user_path(prefix, filtered.removeprefix("user="))
+
+
+def _servers(scopes: set[str], name: str, prefix: str) -> tuple[bool, set[str]]:
+    """Return whether a token reaches all servers of a user, and those that it reaches by name."""
     reaches_all, servers = False, set()
-    for scope in model.get("scopes", []):
-        action, _, filtered = str(scope).partition("!")
+    for scope in scopes:
+        action, _, filtered = scope.partition("!")
         if action != "access:servers":
             continue
         kind, _, target = filtered.partition("=")
@@ -232,40 +301,4 @@ def user_caller(model: dict[str, Any], prefix: str) -> Caller:
         owner, _, server_name = target.partition("/")
         if kind == "server" and owner == name:
             servers.add(server_app_id(prefix, name, server_name))
-    if not reaches_all and not servers:
-        raise Forbidden(
-            f"this token of {name} may not reach a server of {name}, so it may not run apps either; "
-            f"it needs the scope access:servers!user={name}"
-        )
-    return Caller(
-        f"the user {name}",
-        group=user_path(prefix, name),
-        writable=dask_path(prefix, name),
-        server=servers.pop() if len(servers) == 1 and not reaches_all else None,
-    )
-
-
-def token_of(authorization: str | None) -> str | None:
-    """Return the token of an ``Authorization`` header in any of the forms that clients send.
-
-    ``token=<t>`` (Marathon's clients), ``token <t>`` (JupyterHub's), ``Bearer <t>``, and
-    Basic with the token as the password. What cannot be a token is none: a token goes into
-    a header of a request to the hub.
-    """
-    token = _named_token(authorization or "")
-    return token if _TOKEN.fullmatch(token) else None
-
-
-def _named_token(authorization: str) -> str:
-    if authorization.startswith("token="):
-        return authorization.removeprefix("token=")
-    scheme, _, value = authorization.partition(" ")
-    value = value.strip()
-    if scheme.lower() in {"token", "bearer"}:
-        return value
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).decode("ascii").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            pass
-    return ""
+    return reaches_all, servers

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from .access import HubIdentity
+from .access import Caller
+from .authenticator import HubIdentity, static_callers
 from .config import Backend, ConfigurationError, first_line, read, template
 from .drivers import DriverError
 from .lifetime import AlreadyRunning, StateLock, split_front
@@ -101,8 +102,8 @@ def _serve(config: Backend, managed: bool) -> None:
         state_dir = _prepare(Path(config.state_dir))
         lock = StateLock(state_dir)  # held for as long as it is referred to
         lock.acquire(take_over=managed)
-        tokens = _admin_tokens(config, state_dir)
-        asyncio.run(serve(config, state_dir, tokens, _hub(), listen(config), hub_gone))
+        tokens = _tokens(config, state_dir)
+        asyncio.run(serve(config, state_dir, tokens, _hub(config), listen(config), hub_gone))
         lock.release()
     except (AlreadyRunning, DriverError, PortTaken, StoreError) as error:
         raise click.ClickException(str(error)) from error
@@ -117,14 +118,14 @@ def _log(level: str) -> None:
     logging.getLogger("hubfleet").setLevel(level)
 
 
-def _hub() -> HubIdentity | None:
+def _hub(config: Backend) -> HubIdentity | None:
     """Return how to ask the hub, when a hub started this."""
     url, token = os.environ.pop("JUPYTERHUB_API_URL", None), os.environ.pop("JUPYTERHUB_API_TOKEN", None)
     if not url or not token:
         return None
     from .hub import HubTokens  # needs jupyterhub, which a backend without a hub need not have
 
-    return HubTokens(url, token)
+    return HubTokens(url, token, config.unknown_tokens_per_minute)
 
 
 def _prepare(state_dir: Path) -> Path:
@@ -138,23 +139,24 @@ def _prepare(state_dir: Path) -> Path:
     return state_dir.resolve()
 
 
-def _admin_tokens(config: Backend, state_dir: Path) -> frozenset[str]:
-    """Return the administrators' tokens; where none is given one is made, and kept in a file."""
-    tokens = {os.environ.pop(TOKEN_VARIABLE, "").strip(), *map(str.strip, config.admin_tokens)}
+def _tokens(config: Backend, state_dir: Path) -> dict[str, Caller]:
+    """Return who holds which static token; where no administrator has one it is made, and kept in a file."""
+    admin = {os.environ.pop(TOKEN_VARIABLE, "").strip(), *map(str.strip, config.admin_tokens)}
     if config.token_file is not None:
-        tokens.update(map(str.strip, Path(config.token_file).read_text().splitlines()))
-    tokens.discard("")
-    for token in tokens:
-        if len(token) < _TOKEN_LEAST:
-            raise click.ClickException(
-                f"an administrator's token has at least {_TOKEN_LEAST} characters, one has {len(token)}; "
-                "`openssl rand -hex 32` makes a good one"
-            )
-    if not tokens:
+        admin.update(map(str.strip, Path(config.token_file).read_text().splitlines()))
+    admin.discard("")
+    if not admin:
         path = state_dir / "token"
         if not path.exists():
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32) + "\n")
-        tokens.add(path.read_text().strip())
+        admin.add(path.read_text().strip())
         logging.getLogger("hubfleet.backend").info("the administrator's token is in %s", path)
-    return frozenset(tokens)
+    found = static_callers(admin, config.hub_tokens, config.read_tokens, config.prefix)
+    for token, caller in found.items():
+        if len(token) < _TOKEN_LEAST:
+            raise click.ClickException(
+                f"a token has at least {_TOKEN_LEAST} characters, that of {caller.name} has {len(token)}; "
+                "`openssl rand -hex 32` makes a good one"
+            )
+    return found

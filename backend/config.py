@@ -116,6 +116,42 @@ class Backend(Configurable):
         """,
     ).tag(config=True)
 
+    hub_tokens = List(
+        Unicode(),
+        help="""Tokens whose holders may do everything with the apps of the hub, those under /<prefix>.
+
+        It is what a spawner needs. Where several hubs share a backend, give each its prefix's token
+        in place of an administrator's. A hub's service or user with the scope custom:hubfleet:hub
+        may do the same.
+
+            c.Backend.hub_tokens = [os.environ["TOKEN_OF_THE_SPAWNER"]]
+        """,
+    ).tag(config=True)
+
+    read_tokens = List(
+        Unicode(),
+        help="""Tokens whose holders see all apps, and change none.
+
+        They see neither the environments of apps nor what tasks print, since both hold what would
+        let the reader act as somebody else. A hub's service or user with the scope
+        custom:hubfleet:read sees the same.
+
+            c.Backend.read_tokens = [os.environ["TOKEN_OF_THE_DASHBOARD"]]
+        """,
+    ).tag(config=True)
+
+    unknown_tokens_per_minute = Int(
+        60,
+        min=1,
+        help="""Unknown tokens from one address that the hub is asked about within a minute.
+
+        Ten times as many are asked about from all addresses together. Beyond that the answer is 429,
+        but for tokens that were good before.
+
+            c.Backend.unknown_tokens_per_minute = 600  # behind a proxy, where all come from one address
+        """,
+    ).tag(config=True)
+
     accounts = Enum(
         ["server", "shared"],
         default_value="server",

@@ -17,7 +17,8 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from .access import Authenticator, HubIdentity
+from .access import Caller
+from .authenticator import Authenticator, HubIdentity
 from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
@@ -89,7 +90,7 @@ def _account(user: str | None, home: str | None) -> dict[str, str]:
 async def serve(
     config: Backend,
     state_dir: Path,
-    admin_tokens: frozenset[str],
+    tokens: Mapping[str, Caller],
     hub: HubIdentity | None,
     sockets: list[socket.socket],
     hub_gone: int | None = None,
@@ -100,8 +101,8 @@ async def serve(
     ----------
     state_dir
         Holds the database, the sandboxes and the launcher; absolute, and there already.
-    admin_tokens
-        Tokens whose holders may do everything, wherever they come from.
+    tokens
+        Who holds which static token.
     hub_gone
         A descriptor that becomes readable when the hub that this serves is gone.
     """
@@ -129,7 +130,7 @@ async def serve(
         loop.add_reader(hub_gone, stopping.set)
     await orchestrator.open()
     shared_account = config.accounts == "shared" or os.geteuid() != 0
-    authenticator = Authenticator(admin_tokens, config.prefix, hub, shared_account)
+    authenticator = Authenticator(tokens, config.prefix, hub, shared_account)
     server = HTTPServer(
         make_application(Services(orchestrator, authenticator)),
         max_body_size=CUT_BODY_BYTES,

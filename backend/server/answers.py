@@ -8,7 +8,7 @@ from typing import Any
 
 from tornado.web import HTTPError
 
-from ..access import Forbidden, HubUnreachable, Unidentified
+from ..access import Forbidden, HubUnreachable, TooManyUnknown, Unidentified
 from ..definition import EmptyBody, NotJson, WrongShape
 from ..orchestrator.refusals import (
     AppExists,
@@ -61,6 +61,8 @@ def answer_to(error: BaseException | None) -> Answer | None:
             return 422, {"message": "Object is not valid", "details": _by_path(error)}
         case ChangeRefused():
             return 422, {"message": str(error)}
+        case TooManyUnknown():
+            return 429, {"message": str(error)}
         case HubUnreachable():
             return 503, {"message": str(error)}
         case sqlite3.Error():

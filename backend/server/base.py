@@ -14,11 +14,13 @@ from tornado.web import HTTPError, RequestHandler
 
 from hubfleet.api.ids import canonical
 
-from ..access import Authenticator, Caller
+from ..access import NOBODY, Caller, TooManyUnknown
+from ..authenticator import Authenticator
 from ..definition import parse_json
 from ..orchestrator.orchestrator import Orchestrator
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
+from .hiding import shown_to
 from .limits import MAX_BODY_BYTES
 
 log = logging.getLogger("hubfleet.backend.server")
@@ -36,7 +38,7 @@ class ApiHandler(RequestHandler):
     """A request to the API by somebody who has said who they are."""
 
     services: Services
-    caller: Caller
+    caller: Caller = NOBODY
 
     def initialize(self, services: Services) -> None:
         """Take what the application has for its handlers."""
@@ -64,7 +66,8 @@ class ApiHandler(RequestHandler):
 
     async def identify(self) -> None:
         """Find out who asks."""
-        self.caller = await self.services.authenticator.identify(self.request.headers.get("Authorization"))
+        authorization, address = self.request.headers.get("Authorization"), self.request.remote_ip or ""
+        self.caller = await self.services.authenticator.identify(authorization, address)
 
     def compute_etag(self) -> None:
         """Make no tag: nothing here is to be cached."""
@@ -94,7 +97,7 @@ class ApiHandler(RequestHandler):
         """Finish with a JSON value."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(body, separators=(",", ":")))
+        self.finish(json.dumps(shown_to(self.caller, body), separators=(",", ":")))
 
     def write_deployment(self, deployment: DeploymentRecord, status: int = 200) -> None:
         """Finish with the answer to an accepted change."""
@@ -109,6 +112,8 @@ class ApiHandler(RequestHandler):
             # Memory may be ahead of the store now; the next life of the backend reads the truth.
             self.orchestrator.failed.set_exception(error)
         status, body = answer_to(error) or (status_code, {"message": responses.get(status_code, "")})
+        if isinstance(error, TooManyUnknown):
+            self.set_header("Retry-After", str(error.seconds))
         if status == 401:
             self.set_header("WWW-Authenticate", 'Basic realm="hubfleet", token')
         self.write_json(body, status)

@@ -14,6 +14,7 @@ from .. import events
 from ..access import Forbidden, HubUnreachable, Unidentified
 from ..events import Subscription
 from .base import ApiHandler
+from .hiding import shown_to
 
 KEEP_ALIVE_SECONDS = 10.0
 """Between two lines of an idle stream, as Jetty's heart beat in Marathon."""
@@ -82,7 +83,7 @@ class EventsHandler(ApiHandler):
     async def _send(self, found: list[Event]) -> None:
         """Send events in one go, or a sign of life if there is none."""
         for event in found:
-            body = json.dumps(event.to_wire(), separators=(",", ":"))
+            body = json.dumps(shown_to(self.caller, event.to_wire()), separators=(",", ":"))
             self.write(f"event: {event.event_type}\r\ndata: {body}\r\n\r\n")
         if not found:
             self.write("\r\n")

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ import pytest
 from conftest import RunningBackend
 from rest import Rest, eventually, stream
 
-from hubfleet.backend.access import Caller, Forbidden, token_of, user_caller
+from hubfleet.backend.access import (
+    Caller,
+    Forbidden,
+    TooManyUnknown,
+    administrator,
+    hub_itself,
+    reader,
+    token_owner,
+)
+from hubfleet.backend.authenticator import token_of
+from hubfleet.backend.bounded import Guesses, Remembered
 
 OWNERS: dict[str, Any] = {
     "token-of-alice": {"kind": "user", "name": "alice", "scopes": ["access:servers!user=alice"]},
@@ -28,7 +39,22 @@ OWNERS: dict[str, Any] = {
     },
     "token-for-a-login": {"kind": "user", "name": "alice", "scopes": ["read:users!user=alice"]},
     "token-of-a-service": {"kind": "service", "name": "cull", "scopes": ["access:servers"]},
+    "token-of-a-dashboard": {"kind": "service", "name": "board", "scopes": ["custom:hubfleet:read"]},
+    "token-of-a-spawner": {"kind": "service", "name": "spawner", "scopes": ["custom:hubfleet:hub"]},
+    "token-of-an-operator": {
+        "kind": "user",
+        "name": "op",
+        "scopes": ["access:servers!user=op", "custom:hubfleet:admin"],
+    },
+    "token-of-a-teacher": {
+        "kind": "user",
+        "name": "tess",
+        "scopes": ["access:servers!user=tess", "custom:hubfleet:read!user=alice"],
+    },
 }
+
+
+READER = "a-reader-of-the-tests"
 
 
 class HubDouble:
@@ -70,7 +96,11 @@ class Site:
 
     def __init__(self, folder: Path, accounts: str = "shared") -> None:
         self.hub = HubDouble()
-        self.backend = RunningBackend(folder / "state", (20000, 24000), accounts=accounts)
+        configuration = folder / "config.py"
+        configuration.write_text(f"c.Backend.read_tokens = [{READER!r}]\n")
+        self.backend = RunningBackend(
+            folder / "state", (20000, 24000), accounts=accounts, config=str(configuration)
+        )
         self.backend.environment = {
             "JUPYTERHUB_API_URL": self.hub.url,
             "JUPYTERHUB_API_TOKEN": "the-backend-itself",
@@ -351,10 +381,184 @@ def test_what_a_token_reaches_follows_from_its_scopes(
     model = {"kind": "user", "name": "al", "scopes": scopes}
     if group is None:
         with pytest.raises(Forbidden):
-            user_caller(model, "jupyter")
+            token_owner(model, "jupyter")
         return
-    expected = Caller("the user al", group=group, writable=f"{group}/dask", server=server)
-    assert user_caller(model, "jupyter") == expected
+    expected = Caller(
+        "the user al",
+        opens=frozenset({group}),
+        writes=frozenset({f"{group}/dask"}),
+        server=server,
+        user="al",
+        user_group=group,
+    )
+    assert token_owner(model, "jupyter") == expected
+
+
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        (["custom:hubfleet:admin"], administrator("the user al")),
+        (["custom:hubfleet:admin", "access:servers!user=al"], administrator("the user al")),
+        (["custom:hubfleet:hub"], hub_itself("the user al", "jupyter")),
+        (["custom:hubfleet:read"], reader("the user al")),
+        (
+            ["custom:hubfleet:read!user=bo", "custom:hubfleet:read!user=cy"],
+            Caller("the user al", reads=frozenset({"/jupyter/bo", "/jupyter/cy"})),
+        ),
+        # What is filtered in a way that we cannot follow widens nothing.
+        (["custom:hubfleet:admin!user=al"], None),
+        (["custom:hubfleet:hub!user=al"], None),
+        (["custom:hubfleet:read!group=g"], None),
+        (["custom:hubfleet:adminx", "custom:other:admin"], None),
+    ],
+)
+def test_custom_scopes_widen(scopes: list[str], expected: Caller | None) -> None:
+    model = {"kind": "user", "name": "al", "scopes": scopes}
+    if expected is None:
+        with pytest.raises(Forbidden):
+            token_owner(model, "jupyter")
+    else:
+        assert token_owner(model, "jupyter") == expected
+
+
+MATRIX_IDS = ("/other", "/jupyter/alice/notebook", "/jupyter/alice/dask/m", "/jupyter/bob/dask/m")
+SEEN_AND_CHANGED = {
+    # who: which of MATRIX_IDS they see, see inside of, and may change
+    "admin": ("yyyy", "yyyy", "yyyy"),
+    "token-of-an-operator": ("yyyy", "yyyy", "yyyy"),
+    "token-of-a-spawner": ("-yyy", "-yyy", "-yyy"),
+    "token-of-alice": ("-yy-", "-yy-", "--y-"),
+    "token-of-alice-server": ("-yy-", "-yy-", "--y-"),
+    "token-of-bob": ("---y", "---y", "---y"),
+    "token-of-a-teacher": ("-yy-", "----", "----"),
+    "token-of-a-dashboard": ("yyyy", "----", "----"),
+    READER: ("yyyy", "----", "----"),
+    "token-for-a-login": (None, None, None),
+    "token-of-a-service": (None, None, None),
+}
+
+
+@pytest.mark.parametrize("who", SEEN_AND_CHANGED)
+async def test_what_one_may_not_see_does_not_exist_for_one(site: Site, who: str) -> None:
+    seen, opened, changed = SEEN_AND_CHANGED[who]
+    rest = site.admin if who == "admin" else site.user(who)
+    for app_id in MATRIX_IDS:
+        made = await site.admin(
+            "POST",
+            "/v2/apps",
+            {"id": app_id, "env": {"SECRET": "secret-of-the-matrix"}, **BODY, "cpus": 33, "instances": 2},
+        )
+        assert made.status_code == 201, made.text
+    try:
+        if seen is None or opened is None or changed is None:
+            for path in ("/v2/apps", "/v2/apps/other", "/v2/queue", "/v2/deployments", "/v2/info"):
+                assert (await rest("GET", path)).status_code == 403
+            return
+        listed = {app["id"]: app for app in (await rest.get("/v2/apps"))["apps"]}
+        queued = {
+            item["app"]["id"]: item for item in (await rest.get("/v2/queue?embed=explanation"))["queue"]
+        }
+        tasks = {
+            app_id: (await site.admin.tasks(app_id) + [{"id": "none.instance-0._app.1"}])[0]
+            for app_id in MATRIX_IDS
+        }
+        for position, app_id in enumerate(MATRIX_IDS):
+            visible, inside, writable = (word[position] == "y" for word in (seen, opened, changed))
+            one = await rest("GET", f"/v2/apps{app_id}")
+            assert one.status_code == (200 if visible else 404)
+            assert (await rest("GET", f"/v2/apps{app_id}/tasks")).status_code == (200 if visible else 404)
+            assert (app_id in listed) == visible
+            assert visible or app_id not in queued
+            if visible:
+                assert ("secret-of-the-matrix" in one.text) == inside
+                assert ("secret-of-the-matrix" in json.dumps(listed[app_id])) == inside
+            if not writable:
+                # The same answer whether there is such an app or not.
+                for method, body in (("PUT", BODY), ("DELETE", None)):
+                    there = await rest(method, f"/v2/apps{app_id}", body)
+                    absent = await rest(method, f"/v2/apps{app_id}-not", body)
+                    assert (there.status_code, absent.status_code) == (403, 403)
+                    assert there.text == absent.text.replace(f"{app_id}-not", app_id)
+                killed = await rest("POST", "/v2/tasks/delete", {"ids": [tasks[app_id]["id"]]})
+                assert killed.status_code in (200, 403)
+                assert killed.status_code == 403 or killed.json() == {"tasks": []}
+        for plan in await site.admin.get("/v2/deployments"):
+            (app_id,) = plan["affectedApps"]
+            position = MATRIX_IDS.index(app_id)
+            found = {each["id"] for each in await rest.get("/v2/deployments")}
+            assert (plan["id"] in found) == (seen[position] == "y")
+            if changed[position] != "y":
+                answer = await rest("DELETE", f"/v2/deployments/{plan['id']}")
+                assert answer.status_code == (403 if seen[position] == "y" else 404)
+    finally:
+        for app_id in MATRIX_IDS:
+            await site.admin("DELETE", f"/v2/apps{app_id}")
+        await site.admin.deployed()
+
+
+async def test_the_events_of_a_reader_hold_no_environment(site: Site) -> None:
+    async with stream(site.backend.url, READER) as heard:
+        body = {"id": "/jupyter/alice/dask/e", "env": {"SECRET": "secret-of-the-stream"}, **BODY}
+        await site.alice("POST", "/v2/apps", body)
+        await site.alice("DELETE", "/v2/apps/jupyter/alice/dask/e")
+        await heard.until("app_terminated_event")
+    assert b"/jupyter/alice/dask/e" in heard.raw
+    assert b"(hidden)" in heard.raw
+    assert b"secret-of-the-stream" not in heard.raw
+
+
+async def test_the_hub_is_not_asked_about_every_random_token(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    try:
+        await site.backend.start()
+        assert (await site.alice("GET", "/v2/apps")).status_code == 200
+        answers = await asyncio.gather(
+            *(site.user(f"random-{number}")("GET", "/v2/apps") for number in range(300))
+        )
+        statuses = {answer.status_code for answer in answers}
+        assert statuses == {401, 429}
+        assert "Retry-After" in next(each for each in answers if each.status_code == 429).headers
+        # A minute's worth, and what may have come to it while the test ran.
+        assert len(site.hub.asked) < 150
+        site.hub.asked.clear()
+        again = [await site.user("random-0")("GET", "/v2/apps") for _ in range(20)]
+        assert {answer.status_code for answer in again} <= {401, 429}
+        assert len(site.hub.asked) <= 1
+        assert (await site.alice("GET", "/v2/apps")).status_code == 200
+    finally:
+        await site.backend.destroy()
+        site.hub.close()
+
+
+def test_guesses_come_again_with_time_and_good_tokens_are_none() -> None:
+    clock = [0.0]
+    guesses = Guesses(6, lambda: clock[0])
+    for _ in range(20):
+        guesses.take("a")
+        guesses.give_back("a")
+    for _ in range(6):
+        guesses.take("a")
+    with pytest.raises(TooManyUnknown) as refusal:
+        guesses.take("a")
+    assert refusal.value.seconds == 10
+    guesses.take("b")
+    clock[0] = 10.0
+    guesses.take("a")
+    for number in range(200):
+        with suppress(TooManyUnknown):
+            guesses.take(f"address-{number}")
+    with pytest.raises(TooManyUnknown):
+        guesses.take("another")
+
+
+def test_what_is_remembered_is_bounded_in_number_and_time() -> None:
+    clock = [0.0]
+    words: Remembered[int] = Remembered(2, 30, lambda: clock[0])
+    for number in range(3):
+        words.put(str(number), number)
+    assert [words.get(key) for key in "012"] == [None, 1, 2]
+    clock[0] = 30.0
+    assert words.get("2") is None
 
 
 def test_a_token_is_one_printable_word() -> None:
