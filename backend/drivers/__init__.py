@@ -1,5 +1,15 @@
 """Engines behind one small set of verbs; a driver knows nothing of HTTP."""
 
-from .base import Driver, DriverError, Mount, Offer, StartRefused, TaskExit, TaskSpec, Usage
+from .base import Driver, DriverError, Mount, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
 
-__all__ = ["Driver", "DriverError", "Mount", "Offer", "StartRefused", "TaskExit", "TaskSpec", "Usage"]
+__all__ = [
+    "Driver",
+    "DriverError",
+    "Mount",
+    "Offer",
+    "Output",
+    "StartRefused",
+    "TaskExit",
+    "TaskSpec",
+    "Usage",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -154,6 +154,26 @@ class TaskExit:
         return "Command ended while nobody could see how"
 
 
+@dataclass(frozen=True)
+class Output:
+    """A part of what a task has written to stdout or stderr.
+
+    Parameters
+    ----------
+    content
+        The bytes as the task wrote them.
+    offset
+        Where the content begins in all that the task has written; more than was asked for
+        where the head is not kept any more.
+    size
+        How much the task has written in all.
+    """
+
+    content: bytes
+    offset: int
+    size: int
+
+
 class Driver(Protocol):
     """Starts, finds again, signals and watches tasks on one engine."""
 
@@ -182,7 +202,19 @@ class Driver(Protocol):
         """Send a signal to every process of a task; a task that is gone is no error."""
 
     async def forget(self, task_id: str) -> None:
-        """Drop the engine's record of an ended task and the task's sandbox."""
+        """Drop the engine's record of an ended task, and its sandbox but for the output."""
+
+    async def read_output(self, task_id: str, name: str, offset: int, length: int) -> Output | None:
+        """Return a part of the ``stdout`` or ``stderr`` of a task that runs, or has ended.
+
+        A negative `offset` counts from the end. None: there is no such output.
+        """
+
+    async def discard(self, task_id: str) -> None:
+        """Remove what is kept of a task that has ended and is forgotten."""
+
+    async def kept(self) -> Set[str]:
+        """Return the ids of the tasks of which something is there: a sandbox, or only the output."""
 
     async def stats(self) -> Mapping[str, Usage]:
         """Return what each running task uses, by task id; a task that just ends may be missing."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings  # noqa: F401 - os.execvpe imports it, when the task's account may not reach it any more
 from collections.abc import Mapping, Sequence
 
 from .order import Order, StartError

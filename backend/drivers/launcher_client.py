@@ -21,6 +21,7 @@ from .base import DriverError
 from .launcher import SOCKET
 from .launcher_server import PROTOCOL
 from .proctree import MARKER
+from .rotation import KEPT_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,19 @@ class LauncherClient:
         connection has been made: what was pushed while there was none is in it.
     on_exit
         Called with each exit that the launcher pushes.
+    output_bytes
+        How much the launcher is to keep of a task's stdout or stderr that has become twice as long.
     """
 
     def __init__(
-        self, state_dir: Path, on_tasks: Callable[[list[Message]], None], on_exit: Callable[[Message], None]
+        self,
+        state_dir: Path,
+        on_tasks: Callable[[list[Message]], None],
+        on_exit: Callable[[Message], None],
+        output_bytes: int = KEPT_BYTES,
     ) -> None:
         self._state_dir = state_dir
+        self._output_bytes = output_bytes
         self._on_tasks = on_tasks
         self._on_exit = on_exit
         self._reader: asyncio.StreamReader | None = None
@@ -186,7 +194,7 @@ class LauncherClient:
                 self._reader, self._writer = await asyncio.open_unix_connection(
                     sock=connection, limit=_LONGEST_REPLY
                 )
-                hello = await self._ask_first("hello")
+                hello = await self._ask_first("hello", output_bytes=self._output_bytes)
                 if hello["protocol"] != PROTOCOL:
                     raise DriverError(
                         f"The launcher in {self._state_dir} (process {hello['pid']}) speaks protocol"
@@ -224,13 +232,13 @@ class LauncherClient:
                 except (FileNotFoundError, ConnectionRefusedError):
                     await asyncio.sleep(_POLL_SECONDS)
 
-    async def _ask_first(self, verb: str) -> Message:
+    async def _ask_first(self, verb: str, **fields: object) -> Message:
         """Ask before the connection is open to callers, and read until the reply comes."""
         assert self._reader is not None
         assert self._writer is not None
         self._last_id += 1
         request_id = self._last_id
-        self._writer.write(_encode({"id": request_id, "verb": verb}))
+        self._writer.write(_encode({"id": request_id, "verb": verb, **fields}))
         while line := await self._reader.readline():
             message = json.loads(line)
             if message.get("id") == request_id:

@@ -7,7 +7,7 @@ pushed to every client when a task has ended.
 =======  =========================================================  =============================
 verb     fields                                                     ok
 =======  =========================================================  =============================
-hello                                                               protocol, pid, features
+hello    output_bytes: kept of a long stdout or stderr               protocol, pid, features
 start    task_id, command, environment, sandbox, user,              pid
          cpus, mem, mounts
 execute  as start, and seconds                                      code, or null if it was not
@@ -42,6 +42,7 @@ from functools import partial
 
 from .journal import Journal, Record
 from .order import Order, StartError
+from .rotation import Rotation
 from .supervisor import Supervisor, Task
 
 PROTOCOL = 1
@@ -94,11 +95,12 @@ class Server:
         self._leaving = False
         self._idle_since: float | None = None
         self._verbs: Mapping[str, Callable[[Mapping[str, object]], object]] = {
-            "hello": lambda request: {"protocol": PROTOCOL, "pid": os.getpid(), "features": FEATURES},
+            "hello": self._hello,
             "signal": self._signal,
             "list": lambda request: {"tasks": [_describe(t.record) for t in self.supervisor.tasks.values()]},
             "forget": self._forget,
         }
+        self._rotation = Rotation(log)
         self.supervisor = Supervisor(journal, self._watch, self._unwatch, self._announce, log)
         self._watch(listener.fileno(), self._accept)
         self._wakeup, wakeup = os.pipe()
@@ -114,7 +116,8 @@ class Server:
     def run(self) -> None:
         """Serve until there is nothing left to care for."""
         while not self._leaving:
-            due = self.supervisor.tick()
+            times = (self.supervisor.tick(), self._rotation.tick(time.monotonic(), self._running))
+            due = min((each for each in times if each is not None), default=None)
             if self._clients or self.supervisor.busy:
                 self._idle_since = None
             else:
@@ -233,6 +236,15 @@ class Server:
     def _done(self, client: Client, request_id: object, code: int | None, error: StartError | None) -> None:
         reply = {"id": request_id, "ok": {"code": code}} if error is None else _start_error(request_id, error)
         self._send(client, reply)
+
+    def _hello(self, request: Mapping[str, object]) -> object:
+        output_bytes = request.get("output_bytes")
+        if isinstance(output_bytes, int) and output_bytes > 0:
+            self._rotation.kept_bytes = output_bytes
+        return {"protocol": PROTOCOL, "pid": os.getpid(), "features": FEATURES}
+
+    def _running(self) -> list[Record]:
+        return [task.record for task in self.supervisor.tasks.values() if not task.record.ended]
 
     def _signal(self, request: Mapping[str, object]) -> None:
         signum = request.get("signal")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,12 @@ from typing import Any
 from hubfleet.api.app import App
 from hubfleet.api.rules import Violation
 
-from .base import DriverError, Offer, StartRefused, TaskExit, TaskSpec, Usage
+from .adoption import SANDBOXES
+from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
 from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
+from .output import Sandboxes
+from .rotation import KEPT_BYTES
 from .unable import not_given_to_processes
 from .usage import measure
 
@@ -44,6 +46,9 @@ class ProcessDriver:
         may use of it when the driver opens (of the disk, all that is free).
     port_range
         The first and the last port that tasks may be given (Mesos' default).
+    output_bytes
+        How much is kept of a task's stdout, and of its stderr: the last bytes, up
+        to twice as many.
 
     Notes
     -----
@@ -61,19 +66,20 @@ class ProcessDriver:
         mem: float | None = None,
         disk: float | None = None,
         port_range: tuple[int, int] = (31000, 32000),
+        output_bytes: int = KEPT_BYTES,
     ) -> None:
         if not 1 <= port_range[0] <= port_range[1] <= 65535:
             raise ValueError(f"The port range is {port_range}; it must be (first, last) within 1 to 65535.")
         self._state_dir = Path(os.path.abspath(state_dir))
-        self._sandboxes = self._state_dir / "sandboxes"
+        self._sandboxes_dir = self._state_dir / SANDBOXES
+        self._sandboxes = Sandboxes(self._sandboxes_dir)
         self._host = host
         self._cpus = cpus
         self._mem = mem
         self._disk = disk
         self._port_range = port_range
-        self._client = LauncherClient(self._state_dir, self._note_tasks, self._note_exit)
+        self._client = LauncherClient(self._state_dir, self._note_tasks, self._note_exit, output_bytes)
         self._offer: Offer | None = None
-        self._sandbox_of: dict[str, Path] = {}
         self._leaders: dict[str, int] = {}
         self._commands = asyncio.Semaphore(_MOST_COMMANDS)
         self._ended: dict[str, TaskExit] = {}
@@ -140,7 +146,6 @@ class ProcessDriver:
             If it cannot be told whether it was started. Ask again or `recover`.
         """
         order = _order(spec)
-        self._sandbox_of[spec.task_id] = spec.sandbox
         try:
             reply = await self._client.call("start", repeat=False, **order)
         except ConnectionLost:
@@ -197,27 +202,55 @@ class ProcessDriver:
         _result(await self._client.call("signal", repeat=False, task_id=task_id, signal=int(signum)))
 
     async def forget(self, task_id: str) -> None:
-        """Drop the record of an ended task, and its sandbox if that lies in the state directory.
+        """Drop the record of an ended task, and its sandbox but for ``stdout`` and ``stderr``.
 
         Raises
         ------
         DriverError
             If the task still runs, or the sandbox cannot be removed.
         """
-        sandbox = self._sandbox_of.get(task_id, self._sandboxes / task_id)
         ended = task_id in self._ended
         if not ended:
             # Unknown here: the launcher must say first that it does not run.
             _result(await self._client.call("forget", task_id=task_id))
         try:
-            await asyncio.to_thread(self._remove_sandbox, sandbox)
+            await asyncio.to_thread(self._sandboxes.strip, task_id)
         except OSError as error:
             raise DriverError(f"The sandbox of task {task_id} cannot be removed: {error}") from error
         if ended:
             # Last, so that a crash in between leaves the record that leads to the sandbox.
             _result(await self._client.call("forget", task_id=task_id))
         self._ended.pop(task_id, None)
-        self._sandbox_of.pop(task_id, None)
+
+    async def read_output(self, task_id: str, name: str, offset: int, length: int) -> Output | None:
+        """Return a part of the ``stdout`` or ``stderr`` of a task, or None if there is no such output."""
+        return await asyncio.to_thread(self._sandboxes.read, task_id, name, offset, length)
+
+    async def discard(self, task_id: str) -> None:
+        """Remove what is kept of a forgotten task.
+
+        Raises
+        ------
+        DriverError
+            If it cannot be removed.
+        """
+        try:
+            await asyncio.to_thread(self._sandboxes.discard, task_id)
+        except OSError as error:
+            raise DriverError(f"The output of task {task_id} cannot be removed: {error}") from error
+
+    async def kept(self) -> Set[str]:
+        """Return the ids of the tasks that have a sandbox, or what is left of one.
+
+        Raises
+        ------
+        DriverError
+            If the directory of the sandboxes cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(self._sandboxes.task_ids)
+        except OSError as error:
+            raise DriverError(f"The sandboxes cannot be listed: {error}") from error
 
     async def exits(self) -> AsyncIterator[TaskExit]:
         """Yield the end of every task that has not been forgotten, those before this call first."""
@@ -236,7 +269,7 @@ class ProcessDriver:
         # Passing through is not reading: files in here are 0600, sandboxes 0700.
         mode = 0o711 if os.geteuid() == 0 else 0o700
         self._state_dir.parent.mkdir(parents=True, exist_ok=True)
-        for directory in (self._state_dir, self._sandboxes):
+        for directory in (self._state_dir, self._sandboxes_dir):
             try:
                 directory.mkdir()
             except FileExistsError:
@@ -258,7 +291,6 @@ class ProcessDriver:
 
     def _note_tasks(self, tasks: list[Message]) -> None:
         for task in tasks:
-            self._sandbox_of[task["task_id"]] = Path(task["sandbox"])
             if task["ended"]:
                 self._note_exit(task)
             else:
@@ -271,25 +303,6 @@ class ProcessDriver:
             self._ended[exit_.task_id] = exit_
             for reader in self._readers:
                 reader.put_nowait(exit_)
-
-    def _remove_sandbox(self, sandbox: Path) -> None:
-        # The parent is resolved, not the sandbox: what a task put there must not lead us elsewhere.
-        sandbox = sandbox.parent.resolve() / sandbox.name
-        if self._sandboxes.resolve() not in sandbox.parents or sandbox.name in ("", ".", ".."):
-            log.info("The sandbox %s lies outside %s and is left alone.", sandbox, self._sandboxes)
-            return
-        try:
-            shutil.rmtree(sandbox)
-        except FileNotFoundError:
-            pass
-        except PermissionError:
-            # Directories that the task made read-only, as package caches do. Root would not be here.
-            sandbox.chmod(stat.S_IRWXU)
-            for parent, names, _ in os.walk(sandbox):
-                for name in names:
-                    if not os.path.islink(directory := os.path.join(parent, name)):
-                        os.chmod(directory, stat.S_IRWXU)
-            shutil.rmtree(sandbox)
 
 
 def _order(spec: TaskSpec) -> dict[str, Any]:

@@ -153,7 +153,8 @@ class Orchestrator:
         pause = _FORGET_PAUSE_FIRST
         while True:
             try:
-                return await self._driver.forget(task_id)
+                await self._driver.forget(task_id)
+                return await self._driver.discard(task_id)
             except DriverError as error:
                 log.warning("cannot clean up after %s yet: %s", task_id, error)
             await asyncio.sleep(pause)

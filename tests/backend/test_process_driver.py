@@ -12,22 +12,28 @@ from typing import Any
 import pytest
 from driving import DEADLINE, Site, kill_launcher, lives, next_exit, wait_until
 
-from hubfleet.backend.drivers import Driver, DriverError, StartRefused, TaskExit, launcher_client
+from hubfleet.backend.drivers import Driver, DriverError, Output, StartRefused, TaskExit, launcher_client
 from hubfleet.backend.drivers.launcher_client import ConnectionLost
 from hubfleet.backend.drivers.process import ProcessDriver
 
 
 async def test_a_task_runs_ends_and_is_forgotten(site: Site) -> None:
     driver: Driver = await site.open()
-    spec = site.spec("task", "echo hello; exit 3")
+    spec = site.spec("task", "echo hello; mkdir -m 0 closed; ln -s /etc link; exit 3")
     assert await driver.start(spec) > 1
     assert await next_exit(driver) == TaskExit(spec.task_id, 3, None)
     assert await driver.recover() == {spec.task_id: TaskExit(spec.task_id, 3, None)}
     assert (spec.sandbox / "stdout").read_text() == "hello\n"
-    await driver.forget(spec.task_id)
-    assert await driver.recover() == {}
-    assert not spec.sandbox.exists()
-    await driver.forget(spec.task_id)
+    for _ in range(2):
+        await driver.forget(spec.task_id)
+        assert await driver.recover() == {}
+        assert sorted(path.name for path in spec.sandbox.iterdir()) == ["stderr", "stdout"]
+        assert await driver.kept() == {spec.task_id}
+    assert await driver.read_output(spec.task_id, "stdout", 1, 3) == Output(b"ell", 1, 6)
+    for _ in range(2):
+        await driver.discard(spec.task_id)
+        assert await driver.kept() == set()
+    assert await driver.read_output(spec.task_id, "stdout", 0, 10) is None
 
 
 async def test_the_same_id_starts_one_task(site: Site) -> None:
@@ -238,9 +244,11 @@ async def test_only_sandboxes_in_the_state_directory_are_removed(site: Site, tmp
     await driver.start(spec)
     await next_exit(driver)
     await driver.forget(spec.task_id)
+    await driver.discard(spec.task_id)
     assert (tmp_path / "home" / "stdout").exists()
     for task_id in ("..", "../..", "", "/"):
         await driver.forget(task_id)
+        await driver.discard(task_id)
     assert (site.state_dir / "sandboxes").is_dir()
 
 
@@ -250,6 +258,7 @@ async def test_the_sandbox_of_a_refused_task_can_be_removed(site: Site) -> None:
     with pytest.raises(StartRefused):
         await driver.start(spec)
     await driver.forget(spec.task_id)
+    await driver.discard(spec.task_id)
     assert not spec.sandbox.exists()
 
 
