@@ -110,9 +110,19 @@ class Caller:
         """Whether the caller may see an app's environment, and what its tasks print."""
         return _in_any(app_id, self.opens)
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether every app exists for this caller."""
+        return EVERYTHING in self.reads | self.opens
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller may change every app, and the backend itself."""
+        return EVERYTHING in self.writes
+
     def hears(self, event: Event) -> bool:
         """Whether an event may be told to this caller: all that it is about must be visible."""
-        if EVERYTHING in self.reads | self.opens:
+        if self.sees_all:
             return True
         return bool(event.app_ids) and all(map(self.sees, event.app_ids))
 

@@ -22,6 +22,7 @@ from .authenticator import Authenticator, HubIdentity
 from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
+from .metrics import Metrics
 from .orchestrator.orchestrator import Orchestrator
 from .server.application import make_application
 from .server.base import Services
@@ -132,7 +133,7 @@ async def serve(
     shared_account = config.accounts == "shared" or os.geteuid() != 0
     authenticator = Authenticator(tokens, config.prefix, hub, shared_account)
     server = HTTPServer(
-        make_application(Services(orchestrator, authenticator)),
+        make_application(Services(orchestrator, authenticator, Metrics(orchestrator.state), stopping.set)),
         max_body_size=CUT_BODY_BYTES,
         body_timeout=SLOW_BODY_SECONDS,
         idle_connection_timeout=600,

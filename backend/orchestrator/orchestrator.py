@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hubfleet.api import labels
@@ -18,7 +18,7 @@ from hubfleet.api.rules import Violation
 from hubfleet.api.wire import now
 
 from .. import events
-from ..drivers import Driver, DriverError, TaskExit, TaskSpec
+from ..drivers import Driver, DriverError, Offer, TaskExit, TaskSpec, Usage
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, DeploymentRecord, Goal, Instance, config_version
 from ..state import State
@@ -105,6 +105,18 @@ class Orchestrator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._driver.close()
+
+    def offers(self) -> Sequence[Offer]:
+        """Return the places there are."""
+        return self._driver.offers()
+
+    async def usage(self) -> Mapping[str, Usage] | None:
+        """Return what each running task uses, by task id; None if the engine does not say now."""
+        try:
+            return await self._driver.stats()
+        except DriverError as error:
+            log.warning("cannot tell what the tasks use: %s", error)
+            return None
 
     def _spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

@@ -7,10 +7,11 @@ import logging
 from tornado.web import RequestHandler
 
 from .apps import AppHandler, AppsHandler, AppTasksHandler
-from .base import Services, UnknownHandler
+from .base import ApiHandler, Services, UnknownHandler
 from .limits import LimitedApplication
+from .metrics import MetricsHandler, PrometheusHandler
 from .stream import EventsHandler
-from .system import InfoHandler, PingHandler
+from .system import InfoHandler, LeaderHandler, LoggingHandler, PingHandler, PluginsHandler
 from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, QueueHandler
 
 log = logging.getLogger("hubfleet.backend.access_log")
@@ -22,7 +23,12 @@ def make_application(services: Services) -> LimitedApplication:
     return LimitedApplication(
         [
             ("/ping/?", PingHandler, own),
+            ("/metrics/?", MetricsHandler, own),
+            ("/metrics/prometheus/?", PrometheusHandler, own),
+            ("/logging/?", LoggingHandler, own),
             ("/v2/info/?", InfoHandler, own),
+            ("/v2/leader/?", LeaderHandler, own),
+            ("/v2/plugins/?", PluginsHandler, own),
             ("/v2/apps/?", AppsHandler, own),
             ("/v2/apps/(.+)/tasks/?", AppTasksHandler, own),
             ("/v2/apps/(.+?)/?", AppHandler, own),
@@ -41,6 +47,9 @@ def make_application(services: Services) -> LimitedApplication:
 
 def _log_request(handler: RequestHandler) -> None:
     request = handler.request
+    if isinstance(handler, ApiHandler) and not isinstance(handler, EventsHandler):
+        measured = handler.services.metrics.requests
+        measured.labels(request.method, handler.get_status()).observe(request.request_time())
     log.debug(
         "%d %s %s %.1f ms", handler.get_status(), request.method, request.path, 1000 * request.request_time()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import responses
 from types import TracebackType
@@ -17,6 +18,7 @@ from hubfleet.api.ids import canonical
 from ..access import NOBODY, Caller, TooManyUnknown
 from ..authenticator import Authenticator
 from ..definition import parse_json
+from ..metrics import Metrics
 from ..orchestrator.orchestrator import Orchestrator
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
@@ -32,6 +34,11 @@ class Services:
 
     orchestrator: Orchestrator
     authenticator: Authenticator
+    metrics: Metrics
+    stop: Callable[[], None]
+    """Ends the backend in good order; the tasks keep running."""
+    open_metrics: bool = False
+    """Whether the metrics are told to everybody."""
 
 
 class ApiHandler(RequestHandler):

@@ -1,15 +1,26 @@
-"""``/ping`` and ``/v2/info`` (``marathon-v2`` 1.4)."""
+"""What is said of the backend itself: ``/ping``, ``/v2/info``, ``/v2/leader`` … (``marathon-v2`` 1.4)."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from importlib.metadata import version
+from typing import Any
 
 from tornado.httputil import split_host_and_port
 
+from hubfleet.api.rules import Violation
+
+from ..access import Forbidden
+from ..definition import WrongShape
+from ..orchestrator.refusals import NotValid
 from .base import ApiHandler
 
 API_LEVEL = "1.11.0"
 """The Marathon whose API this is."""
+
+ABDICATION_SECONDS = 0.5
+"""Between the answer and the end, as Marathon has it."""
 
 
 class PingHandler(ApiHandler):
@@ -31,7 +42,10 @@ class InfoHandler(ApiHandler):
     """What this is."""
 
     def get(self) -> None:
-        """Show name, version and configuration in Marathon's shape."""
+        """Show name, version and configuration in Marathon's shape.
+
+        What cannot be said of one machine (Mesos, ZooKeeper) is left out.
+        """
         host, port = split_host_and_port(self.request.host)
         self.write_json(
             {
@@ -40,8 +54,84 @@ class InfoHandler(ApiHandler):
                 "buildref": f"hubfleet-{version('hubfleet')}",
                 "elected": True,
                 "leader": self.request.host,
-                "marathon_config": {"hostname": host, "framework_name": "hubfleet"},
+                "marathon_config": {
+                    "hostname": host,
+                    "framework_name": "hubfleet",
+                    "checkpoint": True,
+                    "ha": False,
+                    "features": [],
+                    "mesos_role": "*",
+                },
                 "zookeeper_config": {},
                 "http_config": {} if port is None else {"http_port": port},
             }
         )
+
+
+class LeaderHandler(ApiHandler):
+    """Who leads: on one machine always this backend."""
+
+    def get(self) -> None:
+        """Name the leader by the address that was asked."""
+        self.write_json({"leader": self.request.host})
+
+    def delete(self) -> None:
+        """End this backend, as Marathon's leader ends; what supervises it starts another one."""
+        if not self.caller.is_admin:
+            raise Forbidden(f"{self.caller.name} may not end the backend; an administrator's token may")
+        asyncio.get_running_loop().call_later(ABDICATION_SECONDS, self.services.stop)
+        self.write_json({"message": "Leadership abdicated"})
+
+
+class PluginsHandler(ApiHandler):
+    """Marathon's plugins, of which there are none here."""
+
+    def get(self) -> None:
+        """List none."""
+        self.write_json({"plugins": []})
+
+
+LEVELS = {"trace": logging.DEBUG, "debug": logging.DEBUG, "info": logging.INFO}
+LEVELS |= {"warn": logging.WARNING, "error": logging.ERROR, "off": logging.CRITICAL + 1}
+
+
+class LoggingHandler(ApiHandler):
+    """How much the backend logs."""
+
+    async def prepare(self) -> None:
+        """Let in administrators."""
+        await super().prepare()
+        if not self.caller.is_admin:
+            raise Forbidden(f"{self.caller.name} may not see or change what is logged; an administrator may")
+
+    def get(self) -> None:
+        """Map the backend's loggers to their levels."""
+        names = sorted(name for name in logging.root.manager.loggerDict if name.startswith("hubfleet"))
+        levels = {name: logging.getLogger(name).getEffectiveLevel() for name in names}
+        self.write_json({name: logging.getLevelName(level).lower() for name, level in levels.items()})
+
+    def post(self) -> None:
+        """Set the level of a logger, for a while or until the backend ends."""
+        body = self.json_body()
+        if not isinstance(body, dict) or not isinstance(body.get("logger"), str):
+            raise WrongShape([{"path": "/logger", "errors": ["error.expected.jsstring"]}])
+        name, seconds = body["logger"], body.get("durationSeconds")
+        if body.get("level") not in LEVELS:
+            raise WrongShape([{"path": "/level", "errors": ["error.unknown.enum.literal"]}])
+        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1):
+            raise WrongShape([{"path": "/durationSeconds", "errors": ["error.min"]}])
+        if name.partition(".")[0] != "hubfleet":
+            raise NotValid(
+                [Violation("/logger", f"{name} is no logger of the backend; GET /logging lists them")]
+            )
+        logger = logging.getLogger(name)
+        before = logger.level
+        logger.setLevel(LEVELS[body["level"]])
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds, logger.setLevel, before)
+        self.write_json(_changed(body, name, seconds))
+
+
+def _changed(body: dict[str, Any], name: str, seconds: int | None) -> dict[str, Any]:
+    answer = {"logger": name, "level": body["level"]}
+    return answer if seconds is None else {**answer, "durationSeconds": seconds}
