@@ -33,7 +33,7 @@ class Metrics:
         self._state = state
         self._offers: Sequence[Offer] = ()
         self._usage: Mapping[str, Usage] = {}
-        self._spent: Counter[str] = Counter()  # cpu seconds of ended tasks, by app
+        self._spent: dict[str, float] = {}  # cpu seconds of ended tasks, by app
         self._seen: dict[str, tuple[str, float]] = {}  # app and cpu seconds of the living ones, by task
         self.registry = CollectorRegistry()
         self.requests = Histogram(
@@ -43,7 +43,7 @@ class Metrics:
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
-        self.registry.register(self)  # type: ignore[arg-type]
+        self.registry.register(self)
 
     def note(self, offers: Sequence[Offer], usage: Mapping[str, Usage] | None) -> None:
         """Take what the engine says at this moment; the next collection tells it.
@@ -64,7 +64,7 @@ class Metrics:
         }
         for task_id, (app_id, seconds) in self._seen.items():
             if task_id not in now:
-                self._spent[app_id] += seconds
+                self._spent[app_id] = self._spent.get(app_id, 0.0) + seconds
         self._seen = now
         for app_id in [app_id for app_id in self._spent if app_id not in self._state.apps]:
             del self._spent[app_id]
@@ -135,7 +135,7 @@ class Metrics:
         for app_id in self._spent:
             of_apps.setdefault(app_id, [])
         for app_id, usages in of_apps.items():
-            seconds = self._spent[app_id] + sum(usage.cpu_seconds for usage in usages)
+            seconds = self._spent.get(app_id, 0.0) + sum(usage.cpu_seconds for usage in usages)
             cpu.add_metric([app_id], seconds)
             rss.add_metric([app_id], sum(usage.rss for usage in usages))
             known = [usage.pss for usage in usages if usage.pss is not None]

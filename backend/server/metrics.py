@@ -16,9 +16,7 @@ class _FiguresHandler(ApiHandler):
             return
         await super().prepare()
         if not self.caller.sees_all:
-            raise Forbidden(
-                f"the metrics are of all apps, and {self.caller.name} sees only {self.caller.group}/"
-            )
+            raise Forbidden(f"the metrics are of all apps, which {self.caller.name} does not see")
 
     async def measure(self) -> None:
         """Ask the engine for its figures of this moment."""
