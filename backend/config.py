@@ -6,35 +6,19 @@ To add a setting: a trait here, with help that stands alone, and its use in `ser
 from __future__ import annotations
 
 import difflib
-import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from traitlets import Enum, Float, Int, List, TraitError, TraitType, Unicode
+from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import ConfigFileNotFound, LazyConfigValue, PyFileConfigLoader
 
-_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
+from .settings import PortRange, QuotaLimits, QuotasByName
 
 
 class ConfigurationError(Exception):
     """A setting that there is not, or a value that it cannot have."""
-
-
-class PortRange(TraitType[tuple[int, int], Any]):
-    """The first and the last of some ports, or a text such as 31000-32000."""
-
-    info_text = "a range of ports such as '31000-32000'"
-
-    def validate(self, obj: Any, value: Any) -> tuple[int, int]:
-        """Return the first and the last port."""
-        match = _RANGE.fullmatch(value) if isinstance(value, str) else None
-        match (int(match[1]), int(match[2])) if match else value:
-            case (int(first), int(last)) | [int(first), int(last)] if 0 < first <= last <= 65535:
-                return first, last
-        raise TraitError(f"{value!r} is no range of ports such as '31000-32000'")
 
 
 class Backend(Configurable):
@@ -140,6 +124,17 @@ class Backend(Configurable):
         """,
     ).tag(config=True)
 
+    open_metrics = Bool(
+        False,
+        help="""Whether everybody may read the metrics, without a token.
+
+        They name all apps, and so who runs what. Without it a scraper needs a token; one of
+        `read_tokens` is enough.
+
+            c.Backend.open_metrics = True
+        """,
+    ).tag(config=True)
+
     unknown_tokens_per_minute = Int(
         60,
         min=1,
@@ -149,6 +144,91 @@ class Backend(Configurable):
         but for tokens that were good before.
 
             c.Backend.unknown_tokens_per_minute = 600  # behind a proxy, where all come from one address
+        """,
+    ).tag(config=True)
+
+    user_quota = QuotaLimits(
+        {},
+        help="""What one user may have, over all their apps and servers: instances, cpus, mem (MiB), gpus.
+
+        What is left out, or None, has no limit but the machine's. The hub's servers count, but are
+        never refused: JupyterHub limits those. Going down is always allowed, also to who is above a
+        limit that was lowered. Tasks that still end count until they are gone, and while tasks are
+        replaced the surplus that upgradeStrategy.maximumOverCapacity allows counts too.
+
+            c.Backend.user_quota = {"instances": 50, "cpus": 16, "mem": 64 * 1024, "gpus": 0}
+        """,
+    ).tag(config=True)
+
+    app_quota = QuotaLimits(
+        {},
+        help="""What any one app of a user may have: instances, cpus, mem (MiB), gpus, over all its instances.
+
+        What is left out, or None, has no limit but the user's.
+
+            c.Backend.app_quota = {"instances": 20}
+        """,
+    ).tag(config=True)
+
+    group_quotas = QuotasByName(
+        {},
+        help="""Other quotas for the members of the hub's groups, by the group's name.
+
+        For each resource the word of the most generous of a user's groups counts in place of
+        everybody's, also where it is less; None is no limit.
+
+            c.Backend.group_quotas = {
+                "physics": {"user": {"cpus": 64, "gpus": 2}, "app": {"instances": 60}},
+                "guests": {"user": {"cpus": 2}},
+            }
+        """,
+    ).tag(config=True)
+
+    user_quotas = QuotasByName(
+        {},
+        help="""Other quotas for single users, by the name that the hub has for them.
+
+        For each resource that is named it counts in place of everybody's and of the groups'.
+
+            c.Backend.user_quotas = {"alice": {"user": {"cpus": None}}}
+        """,
+    ).tag(config=True)
+
+    max_apps = Int(
+        20_000,
+        min=1,
+        help="""Apps that there may be in all.
+
+        Each takes room in memory and in the database, with or without instances.
+
+            c.Backend.max_apps = 1000
+        """,
+    ).tag(config=True)
+
+    max_apps_of_user = Int(
+        200,
+        min=0,
+        help="""Apps that one user may have. The hub's servers count, but are never refused.
+
+            c.Backend.max_apps_of_user = 20
+        """,
+    ).tag(config=True)
+
+    max_labels = Int(
+        500,
+        min=0,
+        help="""Labels that one app may have.
+
+            c.Backend.max_labels = 50
+        """,
+    ).tag(config=True)
+
+    max_variables = Int(
+        1000,
+        min=0,
+        help="""Variables that an app's environment may have.
+
+            c.Backend.max_variables = 200
         """,
     ).tag(config=True)
 

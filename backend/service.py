@@ -18,12 +18,14 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from .access import Caller
+from .admission import Admission, Limits
 from .authenticator import Authenticator, HubIdentity
 from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
 from .metrics import Metrics
 from .orchestrator.orchestrator import Orchestrator
+from .quotas import QuotaRules
 from .server.application import make_application
 from .server.base import Services
 from .server.limits import CUT_BODY_BYTES, SLOW_BODY_SECONDS
@@ -131,9 +133,20 @@ async def serve(
         loop.add_reader(hub_gone, stopping.set)
     await orchestrator.open()
     shared_account = config.accounts == "shared" or os.geteuid() != 0
+    rules = QuotaRules(config.user_quota, config.app_quota, config.group_quotas, config.user_quotas)
+    limits = Limits(config.max_apps, config.max_apps_of_user, config.max_labels, config.max_variables)
+    admission = Admission(orchestrator.state, rules, limits, config.prefix)
     authenticator = Authenticator(tokens, config.prefix, hub, shared_account)
+    services = Services(
+        orchestrator,
+        authenticator,
+        admission,
+        Metrics(orchestrator.state),
+        stop=stopping.set,
+        open_metrics=config.open_metrics,
+    )
     server = HTTPServer(
-        make_application(Services(orchestrator, authenticator, Metrics(orchestrator.state), stopping.set)),
+        make_application(services),
         max_body_size=CUT_BODY_BYTES,
         body_timeout=SLOW_BODY_SECONDS,
         idle_connection_timeout=600,

@@ -121,6 +121,10 @@ class State:
         """Return the instances of an app, whatever becomes of them."""
         return list(self._by_app.get(app_id, {}).values())
 
+    def ids_of_instances(self) -> list[str]:
+        """Return the ids of all apps of which there are instances, also of those that are gone."""
+        return list(self._by_app)
+
     def put_instance(self, instance: Instance) -> None:
         """Keep an instance."""
         self._store.save_instance(instance)

@@ -9,6 +9,7 @@ from typing import Any
 from tornado.web import HTTPError
 
 from ..access import Forbidden, HubUnreachable, TooManyUnknown, Unidentified
+from ..admission import QuotaExceeded, TooMuch
 from ..definition import EmptyBody, NotJson, WrongShape
 from ..orchestrator.refusals import (
     AppExists,
@@ -45,6 +46,10 @@ def answer_to(error: BaseException | None) -> Answer | None:
         case Unidentified():
             return 401, {"message": str(error)}
         case Forbidden() | TooManyDeployments() | TooManyOfShare():
+            return 403, {"message": str(error)}
+        case QuotaExceeded():
+            return 403, {"message": str(error), "details": error.details}
+        case TooMuch():
             return 403, {"message": str(error)}
         case NotFoundHere() | NoSuchApp() | NoSuchDeployment() | NoSuchPath():
             return 404, {"message": str(error)}

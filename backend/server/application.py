@@ -10,6 +10,7 @@ from .apps import AppHandler, AppsHandler, AppTasksHandler
 from .base import ApiHandler, Services, UnknownHandler
 from .limits import LimitedApplication
 from .metrics import MetricsHandler, PrometheusHandler
+from .quota import QuotaHandler
 from .stream import EventsHandler
 from .system import InfoHandler, LeaderHandler, LoggingHandler, PingHandler, PluginsHandler
 from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, QueueHandler
@@ -37,6 +38,7 @@ def make_application(services: Services) -> LimitedApplication:
             ("/v2/deployments/([^/]+)", DeploymentHandler, own),
             ("/v2/queue/?", QueueHandler, own),
             ("/v2/events/?", EventsHandler, own),
+            ("/hubfleet/quota/?", QuotaHandler, own),
         ],
         default_handler_class=UnknownHandler,
         default_handler_args=own,

@@ -82,7 +82,9 @@ class AppsHandler(ApiHandler):
         app = new_app(self.json_body(), cannot=self.orchestrator.cannot)
         self.caller.require_change(app.id)
         app = self.caller.admit(app, self.orchestrator.state.apps)
-        deployment = self.orchestrator.changes.create(app, self.flag("force"))
+        deployment = self.orchestrator.changes.create(
+            app, self.flag("force"), permit=self.permit(), share=self.caller.share
+        )
         record = self.orchestrator.state.apps[app.id]
         self.announce(record.app)
         self.set_header("Location", f"/v2/apps{app.id}")
@@ -121,7 +123,9 @@ class AppHandler(AppsHandler):
             app = changed_app(record.app, body, cannot=self.orchestrator.cannot)
         app = self.caller.admit(app, self.orchestrator.state.apps)
         known = app.id in self.orchestrator.state.apps
-        deployment = self.orchestrator.changes.put(app, self.flag("force"))
+        deployment = self.orchestrator.changes.put(
+            app, self.flag("force"), permit=self.permit(), share=self.caller.share
+        )
         self.announce(self.orchestrator.state.apps[app.id].app)
         if not known:
             self.set_header("Location", f"/v2/apps{app.id}")
@@ -143,7 +147,9 @@ class AppHandler(AppsHandler):
         """End an app."""
         app_id = canonical(path)
         self.caller.require_change(app_id)
-        self.write_deployment(self.orchestrator.changes.remove(app_id, self.flag("force", True)))
+        self.write_deployment(
+            self.orchestrator.changes.remove(app_id, self.flag("force", True), share=self.caller.share)
+        )
 
 
 class AppTasksHandler(ApiHandler):

@@ -16,10 +16,13 @@ from tornado.web import HTTPError, RequestHandler
 from hubfleet.api.ids import canonical
 
 from ..access import NOBODY, Caller, TooManyUnknown
+from ..admission import Admission
 from ..authenticator import Authenticator
 from ..definition import parse_json
 from ..metrics import Metrics
+from ..orchestrator.changes import Permit
 from ..orchestrator.orchestrator import Orchestrator
+from ..orchestrator.refusals import Locked
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
@@ -34,6 +37,7 @@ class Services:
 
     orchestrator: Orchestrator
     authenticator: Authenticator
+    admission: Admission
     metrics: Metrics
     stop: Callable[[], None]
     """Ends the backend in good order; the tasks keep running."""
@@ -76,6 +80,16 @@ class ApiHandler(RequestHandler):
         authorization, address = self.request.headers.get("Authorization"), self.request.remote_ip or ""
         self.caller = await self.services.authenticator.identify(authorization, address)
 
+    def permit(self, *restarted: str) -> Permit:
+        """Return what has the last word on a change: whether the caller has room for it.
+
+        Parameters
+        ----------
+        restarted
+            Apps whose tasks are replaced although their configuration stays.
+        """
+        return self.services.admission.permit(self.caller, restarted)
+
     def compute_etag(self) -> None:
         """Make no tag: nothing here is to be cached."""
 
@@ -98,6 +112,11 @@ class ApiHandler(RequestHandler):
             raise NotFoundHere(f"App '{app_id}' does not exist")
         return record
 
+    def sees_deployment(self, deployment_id: str) -> bool:
+        """Whether a deployment exists for the caller: all apps that it affects do."""
+        deployment = self.orchestrator.state.deployments.get(deployment_id)
+        return deployment is not None and all(map(self.caller.sees, deployment.affected_apps))
+
     # -- writing ------------------------------------------------------------------------
 
     def write_json(self, body: Any, status: int = 200) -> None:
@@ -118,6 +137,9 @@ class ApiHandler(RequestHandler):
         if isinstance(error, sqlite3.Error) and not self.orchestrator.failed.done():
             # Memory may be ahead of the store now; the next life of the backend reads the truth.
             self.orchestrator.failed.set_exception(error)
+        if isinstance(error, Locked):
+            # Of a deployment of others as well one does not even hear the id.
+            error.deployment_ids = [each for each in error.deployment_ids if self.sees_deployment(each)]
         status, body = answer_to(error) or (status_code, {"message": responses.get(status_code, "")})
         if isinstance(error, TooManyUnknown):
             self.set_header("Retry-After", str(error.seconds))

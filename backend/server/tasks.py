@@ -35,7 +35,11 @@ class KillTasksHandler(ApiHandler):
         for instance in victims:
             self.caller.require_change(instance.app_id)
         if scale:
-            self.write_deployment(self.orchestrator.changes.kill_and_scale(victims, self.flag("force")))
+            self.write_deployment(
+                self.orchestrator.changes.kill_and_scale(
+                    victims, self.flag("force"), permit=self.permit(), share=self.caller.share
+                )
+            )
             return
         for instance in victims:
             self.orchestrator.kill(instance)
@@ -68,7 +72,7 @@ class DeploymentsHandler(ApiHandler):
             [
                 deployment.to_deployment().to_wire()
                 for deployment in self.orchestrator.state.deployments.values()
-                if all(self.caller.sees(app_id) for app_id in deployment.affected_apps)
+                if self.sees_deployment(deployment.id)
             ]
         )
 
@@ -79,7 +83,7 @@ class DeploymentHandler(ApiHandler):
     def delete(self, deployment_id: str) -> None:
         """Cancel a deployment: with ``force`` where it is, else by going back."""
         deployment = self.orchestrator.state.deployments.get(deployment_id)
-        if deployment is None or not all(self.caller.sees(app_id) for app_id in deployment.affected_apps):
+        if deployment is None or not self.sees_deployment(deployment_id):
             raise NotFoundHere(f"DeploymentPlan {deployment_id} does not exist")
         for app_id in deployment.affected_apps:
             self.caller.require_change(app_id)
@@ -88,7 +92,9 @@ class DeploymentHandler(ApiHandler):
             self.set_status(202)
             self.finish()
         else:
-            self.write_deployment(self.orchestrator.changes.revert(deployment_id))
+            self.write_deployment(
+                self.orchestrator.changes.revert(deployment_id, permit=self.permit(), share=self.caller.share)
+            )
 
 
 class QueueHandler(ApiHandler):

@@ -6,16 +6,14 @@ import asyncio
 import base64
 import json
 import os
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunningBackend
-from rest import Rest, eventually, stream
+from rest import eventually, stream
+from sites import BODY, OWNERS, READER, Site
 
 from hubfleet.backend.access import (
     Caller,
@@ -29,88 +27,6 @@ from hubfleet.backend.access import (
 from hubfleet.backend.authenticator import token_of
 from hubfleet.backend.bounded import Guesses, Remembered
 
-OWNERS: dict[str, Any] = {
-    "token-of-alice": {"kind": "user", "name": "alice", "scopes": ["access:servers!user=alice"]},
-    "token-of-bob": {"kind": "user", "name": "bob", "scopes": ["access:servers!user=bob"]},
-    "token-of-alice-server": {
-        "kind": "user",
-        "name": "alice",
-        "scopes": ["access:servers!server=alice/", "users:activity!user=alice"],
-    },
-    "token-for-a-login": {"kind": "user", "name": "alice", "scopes": ["read:users!user=alice"]},
-    "token-of-a-service": {"kind": "service", "name": "cull", "scopes": ["access:servers"]},
-    "token-of-a-dashboard": {"kind": "service", "name": "board", "scopes": ["custom:hubfleet:read"]},
-    "token-of-a-spawner": {"kind": "service", "name": "spawner", "scopes": ["custom:hubfleet:hub"]},
-    "token-of-an-operator": {
-        "kind": "user",
-        "name": "op",
-        "scopes": ["access:servers!user=op", "custom:hubfleet:admin"],
-    },
-    "token-of-a-teacher": {
-        "kind": "user",
-        "name": "tess",
-        "scopes": ["access:servers!user=tess", "custom:hubfleet:read!user=alice"],
-    },
-}
-
-
-READER = "a-reader-of-the-tests"
-
-
-class HubDouble:
-    """A double of one endpoint of JupyterHub's API: ``/hub/api/user``, which tells whose a token is."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.status: int | None = None
-        self.owners = dict(OWNERS)
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                token = self.headers["Authorization"].removeprefix("token ")
-                double.asked.append(token)
-                owner = double.owners.get(token)
-                status = double.status or (200 if owner and self.path == "/hub/api/user" else 403)
-                body = json.dumps(owner or {"status": status, "message": "no"}).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hub/api"
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class Site:
-    """A backend under a hub, and its users."""
-
-    def __init__(self, folder: Path, accounts: str = "shared") -> None:
-        self.hub = HubDouble()
-        configuration = folder / "config.py"
-        configuration.write_text(f"c.Backend.read_tokens = [{READER!r}]\n")
-        self.backend = RunningBackend(
-            folder / "state", (20000, 24000), accounts=accounts, config=str(configuration)
-        )
-        self.backend.environment = {
-            "JUPYTERHUB_API_URL": self.hub.url,
-            "JUPYTERHUB_API_TOKEN": "the-backend-itself",
-        }
-        self.admin = self.user(self.backend.admin_token)
-        self.alice, self.bob = self.user("token-of-alice"), self.user("token-of-bob")
-
-    def user(self, token: str | None) -> Rest:
-        return Rest(self.backend.url, token)
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -121,9 +37,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     finally:
         asyncio.run(site.backend.destroy())
         site.hub.close()
-
-
-BODY = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
 
 
 @pytest.mark.parametrize(
@@ -454,6 +367,8 @@ async def test_what_one_may_not_see_does_not_exist_for_one(site: Site, who: str)
             for path in ("/v2/apps", "/v2/apps/other", "/v2/queue", "/v2/deployments", "/v2/info"):
                 assert (await rest("GET", path)).status_code == 403
             return
+        assert (await rest("GET", "/metrics")).status_code == (200 if seen == "yyyy" else 403)
+        assert (await rest("GET", "/logging")).status_code == (200 if changed == "yyyy" else 403)
         listed = {app["id"]: app for app in (await rest.get("/v2/apps"))["apps"]}
         queued = {
             item["app"]["id"]: item for item in (await rest.get("/v2/queue?embed=explanation"))["queue"]
@@ -494,6 +409,19 @@ async def test_what_one_may_not_see_does_not_exist_for_one(site: Site, who: str)
         for app_id in MATRIX_IDS:
             await site.admin("DELETE", f"/v2/apps{app_id}")
         await site.admin.deployed()
+
+
+async def test_metrics_are_open_only_where_it_is_said(site: Site, tmp_path: Path) -> None:
+    assert (await site.user(None)("GET", "/metrics")).status_code == 401
+    open_site = Site(tmp_path, configuration="c.Backend.open_metrics = True")
+    try:
+        await open_site.backend.start()
+        for path in ("/metrics", "/metrics/prometheus"):
+            assert (await open_site.user(None)("GET", path)).status_code == 200
+        assert (await open_site.user(None)("GET", "/logging")).status_code == 401
+    finally:
+        await open_site.backend.destroy()
+        open_site.hub.close()
 
 
 async def test_the_events_of_a_reader_hold_no_environment(site: Site) -> None:

@@ -44,6 +44,17 @@ def test_a_list_may_be_added_to(tmp_path: Path) -> None:
         ("c.Backend.ports = (9, 1)", "(9, 1) is no range of ports"),
         ("c.Backend.ports = [0, 2]", "no range of ports"),
         ("c.Backend.port.append(1)", "read before it is set, or changed as if it were a list"),
+        ("c.Backend.user_quota = 3", "c.Backend.user_quota is a dictionary, not 3"),
+        ("c.Backend.app_quota = {'cpu': 3}", "limits instances, cpus, mem, gpus, not 'cpu'"),
+        (
+            "c.Backend.user_quota = {'cpus': -1}",
+            "c.Backend.user_quota['cpus'] is a number that is not negative",
+        ),
+        (
+            "c.Backend.group_quotas = {'g': {'cpus': 1}}",
+            "['g'] has limits for 'user' and 'app', not for 'cpus'",
+        ),
+        ("c.Backend.user_quotas = {'u': {'app': {'mem': '1'}}}", "['u']['app']['mem'] is a number"),
         ("\n1 / 0", "line 3: ZeroDivisionError"),
         ("c.Backend.port =", "line 2: SyntaxError"),
     ],
