@@ -169,6 +169,13 @@ def deployment_ended(deployment: DeploymentRecord, failure: str | None = None) -
     return event(event_type, id=deployment.id, plan=deployment.to_plan(), reason=failure)
 
 
+def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:
+    """Return the events of a deployment that somebody stopped where it is."""
+    failed = deployment_ended(deployment, "The upgrade has been cancelled")
+    begun = deployment.current >= 0
+    return [deployment_progress("deployment_step_failure", deployment), failed] if begun else [failed]
+
+
 def group_changed(app_id: str, version: str) -> Event:
     """Return the event of an accepted change to a group."""
     return event("group_change_success", groupId=app_id.rpartition("/")[0] or "/", version=version)

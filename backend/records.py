@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Action, Deployment, HealthResult, Step, Task, TaskFailure
@@ -73,6 +73,8 @@ class Instance(BaseModel):
     app_id: str
     version: Timestamp
     config_version: Timestamp
+    first_version: Timestamp | None = None
+    """The app's version when the instance was made: that of the deployment that started it."""
     checked: bool = False
     """Whether the definition has health checks by which the task is judged."""
     since: datetime
@@ -95,9 +97,16 @@ class Instance(BaseModel):
             app_id=app.id,
             version=app.version,
             config_version=config_version(app),
+            first_version=app.version,
             checked=bool(app.health_checks),
             since=now(),
         )
+
+    def follow(self, app: App) -> None:
+        """Let the next task be one of this definition."""
+        assert app.version is not None
+        self.version, self.config_version = app.version, config_version(app)
+        self.checked = bool(app.health_checks)
 
     @property
     def task_id(self) -> str:
@@ -168,16 +177,27 @@ class AppRecord(BaseModel):
 
 
 class DeploymentRecord(BaseModel):
-    """A plan under way; everything about its progress is derived but the step."""
+    """A plan under way. Of an app in several steps the last one is where its tasks are touched."""
 
     id: str
     version: datetime
     steps: list[Step]
-    current: int = 0  # index into steps
+    current: int = -1
+    """Index into the steps; -1 before the first one begins."""
     originals: dict[str, App | None] = Field(default_factory=dict)
     """The definitions before, for a cancellation that undoes."""
     share: str | None = None
     """Whose change it is; None is one that counts for nobody."""
+    remaining: set[str] | None = Field(default=None, exclude=True)
+    """The apps with which the current step is not done yet; None is not known, as after a restart."""
+    _turns: dict[str, int] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Work out when the turn of each app is."""
+        for index, step in enumerate(self.steps):
+            for action in step.actions:
+                if action.app:
+                    self._turns[action.app] = index
 
     @classmethod
     def of(cls, version: datetime, steps: list[Step], share: str | None = None) -> DeploymentRecord:
@@ -187,12 +207,24 @@ class DeploymentRecord(BaseModel):
     @property
     def affected_apps(self) -> list[str]:
         """The apps that some step touches, each once, in order."""
-        return list(dict.fromkeys(action.app for step in self.steps for action in step.actions if action.app))
+        return list(self._turns)
 
     @property
     def current_actions(self) -> list[Action]:
-        """What is being done now."""
-        return self.steps[self.current].actions if self.current < len(self.steps) else []
+        """What is being done now; nothing before the first step."""
+        return self.steps[self.current].actions if 0 <= self.current < len(self.steps) else []
+
+    def holds(self, app_id: str) -> bool:
+        """Whether an app stays as it was, since its turn has not come."""
+        return self.current < self._turns.get(app_id, -1)
+
+    def action_on(self, app_id: str) -> str | None:
+        """Return what is being done to an app in the current step, or None if nothing is, or no more."""
+        if self._turns.get(app_id) != self.current:
+            return None
+        if self.remaining is not None and app_id not in self.remaining:
+            return None
+        return next((action.action for action in self.current_actions if action.app == app_id), None)
 
     def to_deployment(self) -> Deployment:
         """Return the plan as the API shows it."""

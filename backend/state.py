@@ -89,6 +89,18 @@ class State:
             self._definitions[key] = found
         return self._definitions[key]
 
+    def standing(self, app_id: str) -> App | None:
+        """Return the definition by which an app's tasks are to be now.
+
+        It is the former one, None if there was none, while the app's turn in its
+        deployment has not come.
+        """
+        for deployment in self.deployments_of(app_id):
+            if deployment.holds(app_id):
+                return deployment.originals.get(app_id)
+        record = self.apps.get(app_id)
+        return record.app if record else None
+
     def versions(self, app_id: str) -> list[datetime]:
         """Return the kept versions of an app, newest first."""
         return self._store.list_versions(app_id)

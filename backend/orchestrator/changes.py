@@ -159,7 +159,9 @@ class Changes:
         deployment = self._deployment(deployment_id)
         with self._state.transaction():
             self._state.drop_deployment(deployment)
-        self._bus.publish(events.deployment_ended(deployment, "The upgrade has been cancelled"))
+        for event in events.deployment_cancelled(deployment):
+            self._bus.publish(event)
+        self._accepted(deployment.affected_apps)
 
     def revert(
         self, deployment_id: str, *, permit: Permit | None = None, share: str | None = None
@@ -235,7 +237,7 @@ class Changes:
             if deployment.steps:
                 self._state.put_deployment(deployment)
         self._announce(deployment, conflicts)
-        self._accepted(targets)
+        self._accepted([*targets, *(app_id for conflict in conflicts for app_id in conflict.affected_apps)])
         return deployment
 
     def _with_owned(self, targets: Mapping[str, App | None]) -> dict[str, App | None]:
@@ -335,10 +337,9 @@ class Changes:
 
     def _announce(self, deployment: DeploymentRecord, conflicts: Iterable[DeploymentRecord]) -> None:
         for conflict in conflicts:
-            self._bus.publish(events.deployment_ended(conflict, "The upgrade has been cancelled"))
+            for event in events.deployment_cancelled(conflict):
+                self._bus.publish(event)
         for app_id in deployment.affected_apps:
             self._bus.publish(events.group_changed(app_id, format_timestamp(deployment.version)))
-        if deployment.steps:
-            self._bus.publish(events.deployment_progress("deployment_info", deployment))
-        else:
+        if not deployment.steps:
             self._bus.publish(events.deployment_ended(deployment))

@@ -60,10 +60,9 @@ def failure(instance: Instance, message: str, stderr: str) -> TaskFailure:
 
 def schedule_again(instance: Instance, app: App) -> None:
     """Let an ended instance wait for its next task."""
-    assert app.version is not None
     instance.incarnation += 1
     instance.condition = Condition.SCHEDULED
-    instance.version = app.version
+    instance.follow(app)
     instance.since = now()
     instance.host, instance.ports = "", []
     instance.staged_at = instance.started_at = None

@@ -20,15 +20,17 @@ from hubfleet.api.wire import now
 from .. import events
 from ..drivers import Driver, DriverError, Offer, TaskExit, TaskSpec, Usage
 from ..events import EventBus
-from ..records import AppRecord, Backoff, Condition, DeploymentRecord, Goal, Instance, config_version
+from ..records import AppRecord, Backoff, Condition, Goal, Instance, config_version
 from ..state import State
 from . import backoff, ends, environment, scaling
 from .changes import Changes
+from .deployments import Deployments
 from .ends import TaskEnd
 from .placer import Placer
 from .probing import Probing
 from .runner import KILL_GRACE_SECONDS, TaskRunner
 from .sandbox import last_lines
+from .scaling import Motion
 
 log = logging.getLogger("hubfleet.backend")
 
@@ -66,6 +68,7 @@ class Orchestrator:
         self.bus = bus
         self.changes = Changes(state, bus, driver.offers, self._enqueue_all)
         self.placer = Placer(state, driver, self._place)
+        self._deployments = Deployments(state, bus, self._enqueue_all)
         self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill)
         self._driver = driver
         self._sandboxes = sandboxes
@@ -205,15 +208,18 @@ class Orchestrator:
 
     def _reconcile(self, app_id: str) -> None:
         """Do the next step of one app."""
-        record = self.state.apps.get(app_id)
-        decision = scaling.decide(record.app if record else None, self.state.instances_of(app_id))
+        self._deployments.begin(app_id)
+        app, motion = self.state.standing(app_id), self._deployments.motion(app_id)
+        decision = scaling.decide(app, self.state.instances_of(app_id), motion)
         with self.state.transaction():
+            if app is not None and motion is not Motion.RESTART:
+                self._follow(app)
             for instance in decision.kill:
                 instance.goal = Goal.STOPPED
                 self.state.put_instance(instance)
             # A few at a time, so that requests are answered in between.
             count = min(decision.start, _MOST_BORN_AT_ONCE)
-            born = [Instance.scheduled(record.app) for _ in range(count)] if record else []
+            born = [Instance.scheduled(app) for _ in range(count)] if app else []
             for instance in born:
                 self.state.put_instance(instance)
         for instance in born:
@@ -226,32 +232,17 @@ class Orchestrator:
         left = self.state.instances_of(app_id)
         if any(instance.condition is Condition.SCHEDULED for instance in left):
             self.placer.wake()
-        for deployment in self.state.deployments_of(app_id):
-            self._advance(deployment)
-        if record is None and not left:
+        self._deployments.settle(app_id)
+        if app_id not in self.state.apps and not left:
             self.state.forget_versions(app_id)
 
-    def _advance(self, deployment: DeploymentRecord) -> None:
-        """Go through the steps of a deployment that are done."""
-        while deployment.current < len(deployment.steps):
-            if not all(self._is_done(action.action, action.app) for action in deployment.current_actions):
-                return
-            for action in deployment.current_actions:
-                if action.action == "StopApplication" and action.app:
-                    self.bus.publish(events.app_terminated(action.app))
-            self.bus.publish(events.deployment_progress("deployment_step_success", deployment))
-            deployment.current += 1
-            if deployment.current < len(deployment.steps):
-                self.state.put_deployment(deployment)
-                self.bus.publish(events.deployment_progress("deployment_info", deployment))
-        self.state.drop_deployment(deployment)
-        self.bus.publish(events.deployment_ended(deployment))
-
-    def _is_done(self, action: str, app_id: str | None) -> bool:
-        if action == "StartApplication" or app_id is None:
-            return True
-        record = self.state.apps.get(app_id)
-        return scaling.settled(record.app if record else None, self.state.instances_of(app_id))
+    def _follow(self, app: App) -> None:
+        """Let what waits be started by the definition that stands now."""
+        for instance in self.state.instances_of(app.id):
+            waits = instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING
+            if waits and instance.config_version != config_version(app):
+                instance.follow(app)
+                self.state.put_instance(instance)
 
     # -- instances ----------------------------------------------------------------------
 
@@ -345,31 +336,36 @@ class Orchestrator:
         self._runners.pop(task_id, None)
         instance.condition = condition
         update, change = events.status_update(instance, message), events.instance_changed(instance)
-        again = (
-            record is not None
-            and instance.goal is Goal.RUNNING
-            and instance.config_version == config_version(record.app)
-        )
+        app = self._next_definition(instance)
         with self.state.transaction():
-            if record is not None and again:
+            if record is not None and app is not None:
                 if ends.is_failure(instance):
                     stderr = last_lines(self._sandboxes / task_id / "stderr")
                     record.last_task_failure = ends.failure(instance, message, stderr)
                 if condition is not Condition.KILLED:
                     record.backoff = self._next_backoff(record)
                 self.state.put_app(record)
-                ends.schedule_again(instance, record.app)
+                ends.schedule_again(instance, app)
                 self.state.put_instance(instance)
             else:
                 self.state.drop_instance(instance)
         self.bus.publish(update)
         self.bus.publish(change)
-        if again:
+        if app is not None:
             self.bus.publish(events.instance_changed(instance))
         log.info("%s ended: %s", task_id, message)
         self._spawn(self._forget(task_id))
         self._enqueue(instance.app_id)
         self.placer.wake()
+
+    def _next_definition(self, instance: Instance) -> App | None:
+        """Return what an ended instance is started by next, or None if it is not."""
+        if instance.goal is Goal.STOPPED:
+            return None
+        app = self.state.standing(instance.app_id)
+        if app is not None and self._deployments.motion(app.id) is Motion.RESTART:
+            return app if instance.config_version == config_version(app) else None
+        return app
 
     def _next_backoff(self, record: AppRecord) -> Backoff:
         current = record.backoff

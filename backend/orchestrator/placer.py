@@ -91,20 +91,20 @@ class Placer:
     async def _place_app(self, app_id: str, instances: list[Instance], places: list[Place]) -> None:
         """Place the waiting instances of one app, which are all alike, until one does not fit."""
         for instance in instances:
-            record = self._state.apps.get(app_id)
-            if record is None or not self._still_waits(instance, record.app):
+            app = self._state.standing(app_id)
+            if app is None or not self._still_waits(instance, app):
                 continue
-            found = choose(record.app, places)
+            found = choose(app, places)
             if isinstance(found, list):
                 self.reasons[app_id] = found
                 return
-            ports = await self._ports(record.app, found.offer.host)
-            if len(ports) < port_count(record.app):
-                self.reasons[app_id] = [no_ports(record.app, len(ports))]
+            ports = await self._ports(app, found.offer.host)
+            if len(ports) < port_count(app):
+                self.reasons[app_id] = [no_ports(app, len(ports))]
                 return
-            if self._still_waits(instance, record.app):
+            if self._still_waits(instance, app):
                 self.reasons.pop(app_id, None)
-                found.reserve(record.app)
+                found.reserve(app)
                 self._place(instance, found.offer.host, ports)
 
     async def _ports(self, app: App, host: str) -> list[int]:
@@ -121,13 +121,13 @@ class Placer:
 
     def _still_waits(self, instance: Instance, app: App) -> bool:
         """Whether an instance waits, and for a task of just this definition."""
-        record = self._state.apps.get(instance.app_id)
+        standing = self._state.standing(instance.app_id)
         return (
             instance.condition is Condition.SCHEDULED
             and instance.goal is Goal.RUNNING
             and self._state.instances.get(instance.id) is instance
-            and record is not None
-            and record.app.version == app.version
+            and standing is not None
+            and standing.version == app.version
             and instance.config_version == config_version(app)
         )
 

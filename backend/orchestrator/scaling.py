@@ -1,14 +1,17 @@
 """How many instances to start and which to kill, so that an app moves one step to its definition. Pure.
 
-Asked again after every change, so nothing about the way there needs to be remembered
-(``marathon-v2`` 4.6 and 4.7).
+Asked again after every change, so nothing about the way there needs to be remembered but
+what is being done to the app (``marathon-v2`` 4.6 and 4.7).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
 
 from hubfleet.api.app import App
 
@@ -16,6 +19,19 @@ from ..records import Condition, Goal, Instance, config_version
 
 # Cheapest to lose first: what is dying or has not begun, then what has not got far.
 _KILL_ORDER = (Condition.KILLING, Condition.SCHEDULED, Condition.PROVISIONED, Condition.RUNNING)
+
+
+class Motion(Enum):
+    """What is being done to an app."""
+
+    HOLD = auto()
+    """It stays as it was before its deployment: its turn has not come."""
+    SCALE = auto()
+    """The count is brought to the definition; what is too much is gone before anything is started."""
+    RESTART = auto()
+    """All tasks of former configurations are replaced."""
+    KEEP = auto()
+    """Nothing but the count is looked after, as by Marathon's periodic scale check."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +42,42 @@ class Decision:
     kill: list[Instance] = field(default_factory=list)
 
 
-def decide(app: App | None, instances: Sequence[Instance]) -> Decision:
+def decide(app: App | None, instances: Sequence[Instance], motion: Motion) -> Decision:
     """Return the next step of an app.
 
     Parameters
     ----------
     app
-        The definition, or None if the app is to go.
+        The definition that stands now: None if the app is to go, or held back before it begins.
     instances
         All instances of the app, whatever becomes of them.
+    motion
+        What is being done to it.
     """
     wanted = [instance for instance in instances if instance.goal is Goal.RUNNING]
-    if app is None or app.instances == 0:
-        return Decision(kill=wanted)
-    version = config_version(app)
-    current = [instance for instance in wanted if instance.config_version == version]
-    outdated = [instance for instance in wanted if instance.config_version != version]
-    # Also while the last of the old ones are only dying: they still take up capacity.
-    if any(instance.config_version != version for instance in instances):
-        return _replace(app, instances, current, outdated)
+    if app is None:
+        return Decision() if motion is Motion.HOLD else Decision(kill=wanted)
+    if motion is Motion.RESTART:
+        # Also while the last of the old ones are only dying: they still take up capacity.
+        version = config_version(app)
+        if any(instance.config_version != version for instance in instances):
+            return _replace(app, instances, wanted)
+    ending = any(instance.goal is Goal.STOPPED for instance in instances)
+    waits = ending and (motion is Motion.SCALE or is_single(app))
     return Decision(
-        start=max(0, app.instances - len(current)),
-        kill=_victims(app, current, len(current) - app.instances),
+        start=0 if waits else max(0, app.instances - len(wanted)),
+        kill=_victims(app, wanted, len(wanted) - app.instances),
     )
+
+
+def is_single(app: App) -> bool:
+    """Whether there must never be two tasks of an app, not even while one ends."""
+    return app.labels.get("MARATHON_SINGLE_INSTANCE_APP") == "true"
+
+
+def _is_resident(app: App) -> bool:
+    """Whether an app's tasks keep their place, because their volumes are there."""
+    return app.container is not None and any(volume.persistent for volume in app.container.volumes)
 
 
 def bounds(app: App) -> tuple[int, int]:
@@ -63,10 +92,11 @@ def _exact(product: float) -> float:
     return round(product, 9)
 
 
-def _replace(
-    app: App, instances: Sequence[Instance], current: list[Instance], outdated: list[Instance]
-) -> Decision:
+def _replace(app: App, instances: Sequence[Instance], wanted: Sequence[Instance]) -> Decision:
     """Return the next step of a rolling restart, within the bounds of the upgrade strategy."""
+    version = config_version(app)
+    current = [instance for instance in wanted if instance.config_version == version]
+    outdated = [instance for instance in wanted if instance.config_version != version]
     floor, ceiling = bounds(app)
     surplus = _victims(app, current, len(current) - app.instances)
     serving = [instance for instance in outdated if instance.ready]
@@ -74,7 +104,11 @@ def _replace(
     going = {instance.id for instance in surplus}
     ready = len(serving) + sum(1 for each in current if each.ready and each.id not in going)
     if floor == ceiling and ready >= floor:
-        ceiling += 1  # nothing could ever move otherwise
+        # Nothing could ever move otherwise.
+        if _is_resident(app):
+            floor -= 1
+        else:
+            ceiling += 1
     spare = min(max(0, ready - floor), len(serving))
     there = sum(1 for instance in instances if instance.launched) + sum(
         1 for instance in current if instance.condition is Condition.SCHEDULED
@@ -88,8 +122,9 @@ def _replace(
 def _victims(app: App, candidates: Sequence[Instance], count: int) -> list[Instance]:
     """Return the `count` instances that an app misses least (``marathon-v2`` 4.6).
 
-    Of those that run the ones that do not serve go first, so that a surplus never costs
-    what is needed.
+    What has no place yet goes first; then what keeps the hosts evenly used, if the app is
+    to be spread over them; of those that run the ones that do not serve, so that a surplus
+    never costs what is needed.
     """
 
     def cost(instance: Instance) -> tuple[int, bool, float]:
@@ -97,16 +132,45 @@ def _victims(app: App, candidates: Sequence[Instance], count: int) -> list[Insta
         age_order = begun if app.kill_selection == "OLDEST_FIRST" else -begun
         return _KILL_ORDER.index(instance.condition), instance.ready, age_order
 
-    return sorted(candidates, key=cost)[: max(0, count)]
+    ordered = sorted(candidates, key=cost)
+    if not _spread_over_hosts(app):
+        return ordered[: max(0, count)]
+    on_host = Counter(instance.host for instance in ordered if instance.host)
+    victims: list[Instance] = []
+    while ordered and len(victims) < count:
+        victim = min(ordered, key=lambda each: -on_host[each.host] if each.host else -math.inf)
+        ordered.remove(victim)
+        on_host[victim.host] -= 1
+        victims.append(victim)
+    return victims
 
 
-def settled(app: App | None, instances: Sequence[Instance]) -> bool:
-    """Whether nothing is left to do: the deployment that brought the app here is done."""
+def _spread_over_hosts(app: App) -> bool:
+    return any(
+        constraint[0].lstrip("@") == "hostname" and constraint[1].upper() == "GROUP_BY"
+        for constraint in app.constraints
+    )
+
+
+def settled(app: App | None, instances: Sequence[Instance], motion: Motion, since: datetime) -> bool:
+    """Whether what is being done to an app is done.
+
+    Parameters
+    ----------
+    app
+        The definition it is brought to, or None if it goes.
+    instances
+        All instances of the app, whatever becomes of them.
+    motion
+        What is being done.
+    since
+        The version of the deployment: a scaling waits only for what itself has started.
+    """
     if app is None:
         return not instances
-    if any(instance.goal is Goal.STOPPED for instance in instances):
+    if len(instances) != app.instances or any(each.goal is Goal.STOPPED for each in instances):
         return False
-    version = config_version(app)
-    return len(instances) == app.instances and all(
-        instance.config_version == version and instance.ready for instance in instances
-    )
+    if motion is Motion.RESTART:
+        version = config_version(app)
+        return all(each.ready and each.config_version == version for each in instances)
+    return all(each.ready for each in instances if each.first_version == since)

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from instances import app, instance, moment
 
 from hubfleet.api.app import App
-from hubfleet.backend.orchestrator.scaling import bounds, decide, settled
+from hubfleet.backend.orchestrator.scaling import Motion, bounds, decide, settled
 from hubfleet.backend.records import Condition, Goal, Health, Instance
 
 
 def test_missing_instances_are_started() -> None:
-    decision = decide(app(5), [instance(), instance(goal=Goal.STOPPED)])
+    decision = decide(app(5), [instance(), instance(goal=Goal.STOPPED)], Motion.KEEP)
     assert decision.start == 4
     assert decision.kill == []
 
 
 def test_an_instance_that_is_to_be_replaced_after_a_kill_keeps_its_place() -> None:
-    assert decide(app(1), [instance(Condition.KILLING)]).start == 0
+    assert decide(app(1), [instance(Condition.KILLING)], Motion.KEEP).start == 0
 
 
 @pytest.mark.parametrize(
@@ -30,36 +30,36 @@ def test_an_instance_that_is_to_be_replaced_after_a_kill_keeps_its_place() -> No
 def test_a_surplus_goes_by_the_kill_selection(selection: str, expected: list[str]) -> None:
     ages = {"old": 1, "young": 9, "middle": 5}
     instances = {name: instance(began=began) for name, began in ages.items()}
-    decision = decide(app(1, killSelection=selection), list(instances.values()))
+    decision = decide(app(1, killSelection=selection), list(instances.values()), Motion.SCALE)
     assert [victim.id for victim in decision.kill] == [instances[name].id for name in expected]
 
 
 def test_what_has_not_got_far_goes_before_what_runs_and_what_is_ill_before_what_serves() -> None:
     serving, ill = instance(healthy=True, began=1), instance(healthy=False, began=0)
     staging, waiting = instance(Condition.PROVISIONED), instance(Condition.SCHEDULED)
-    order = [victim.id for victim in decide(app(0), [serving]).kill]
+    order = [victim.id for victim in decide(app(0), [serving], Motion.SCALE).kill]
     assert order == [serving.id]
-    victims = decide(app(1), [serving, ill, staging, waiting]).kill
+    victims = decide(app(1), [serving, ill, staging, waiting], Motion.SCALE).kill
     assert [victim.id for victim in victims] == [waiting.id, staging.id, ill.id]
 
 
 def test_an_app_that_goes_loses_all_and_starts_none() -> None:
     instances = [instance(), instance(Condition.SCHEDULED)]
-    decision = decide(None, instances)
+    decision = decide(None, instances, Motion.KEEP)
     assert decision.kill == instances
     assert decision.start == 0
-    assert not settled(None, instances)
-    assert settled(None, [])
+    assert not settled(None, instances, Motion.KEEP, moment())
+    assert settled(None, [], Motion.KEEP, moment())
 
 
 def test_scaling_to_none_ends_old_and_new_alike() -> None:
-    assert len(decide(app(0, version=5), [instance(version=0), instance(version=5)]).kill) == 2
+    assert len(decide(app(0, version=5), [instance(version=0), instance(version=5)], Motion.SCALE).kill) == 2
 
 
 def test_an_old_task_without_checks_serves_though_the_new_definition_has_one() -> None:
     """To judge it by the new definition's checks would end it before its successor serves."""
     new = app(1, version=5, healthChecks=[{"protocol": "TCP"}])
-    decision = decide(new, [instance(version=0)])
+    decision = decide(new, [instance(version=0)], Motion.RESTART)
     assert decision.kill == []
     assert decision.start == 1
 
@@ -89,7 +89,7 @@ def test_bounds_do_not_fall_for_floats() -> None:
 def test_a_deployment_is_done_when_all_serve_and_none_is_left_over(
     instances: list[Instance], done: bool
 ) -> None:
-    assert settled(app(2), instances) is done
+    assert settled(app(2), instances, Motion.RESTART, moment()) is done
 
 
 class Play:
@@ -99,7 +99,7 @@ class Play:
         self.target, self.instances, self.chance, self.crashes = target, instances, chance, crashes
 
     def order(self) -> None:
-        decision = decide(self.target, self.instances)
+        decision = decide(self.target, self.instances, Motion.RESTART)
         for victim in decision.kill:
             assert victim.goal is Goal.RUNNING
             victim.goal = Goal.STOPPED
@@ -176,10 +176,10 @@ def test_every_rolling_restart_ends_within_its_bounds(
         if crashes == 0:
             assert not reached or play.ready >= floor, "fewer serve than the upgrade strategy allows"
             reached = reached or play.ready >= floor
-        if settled(target, play.instances):
+        if settled(target, play.instances, Motion.RESTART, moment(5)):
             break
         play.happen()
     else:
         raise AssertionError("the restart never ends")
-    assert decide(target, play.instances).kill == []
-    assert decide(target, play.instances).start == 0
+    assert decide(target, play.instances, Motion.RESTART).kill == []
+    assert decide(target, play.instances, Motion.RESTART).start == 0
