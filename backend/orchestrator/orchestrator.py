@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from .scaling import Motion
 log = logging.getLogger("hubfleet.backend")
 
 _MOST_BORN_AT_ONCE = 200
+_TURN_SECONDS = 0.01  # of reconciling at a stretch
 _FORGET_PAUSE_FIRST, _FORGET_PAUSE_MOST = 1.0, 300.0  # seconds
 
 
@@ -201,10 +203,14 @@ class Orchestrator:
             await self._wakeup.wait()
             self._wakeup.clear()
             while self._waiting_apps:
-                app_id = next(iter(self._waiting_apps))
-                del self._waiting_apps[app_id]
-                self._reconcile(app_id)
-                await asyncio.sleep(0)  # requests are answered between two apps
+                # Requests are answered between two turns. One app a turn would be too few: each turn
+                # may bring as many changes as there are connections.
+                turn_ends = time.monotonic() + _TURN_SECONDS
+                while self._waiting_apps and time.monotonic() < turn_ends:
+                    app_id = next(iter(self._waiting_apps))
+                    del self._waiting_apps[app_id]
+                    self._reconcile(app_id)
+                await asyncio.sleep(0)
 
     def _reconcile(self, app_id: str) -> None:
         """Do the next step of one app."""

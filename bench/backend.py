@@ -1,0 +1,302 @@
+"""What the backend costs: requests, lists, events, memory, recovery. Run by ``make bench-backend``.
+
+Method: a real ``hubfleet backend`` in a directory of its own, driven over keep-alive connections by raw
+asyncio streams, whose own cost is small beside the server's. Next to the requests stand, of the same run,
+a tornado handler that does nothing behind the same client and one SQLite commit: what is above them is
+ours. The clock of a shared machine is noisy, so look at ratios before milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TOKEN = secrets.token_hex(16)
+EMPTY = """
+import asyncio, sys, tornado.web
+class Nothing(tornado.web.RequestHandler):
+    def post(self): self.finish("{}")
+async def main():
+    tornado.web.Application([(".*", Nothing)]).listen(int(sys.argv[1]), "127.0.0.1")
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+class Connection:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def open(self) -> Connection:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 28)
+        return self
+
+    def send(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self.writer.write(
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nAuthorization: token {TOKEN}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        self.send(method, path, body)
+        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        status = int(head.split(" ", 2)[1])
+        if "chunked" in head:
+            content = b""
+            while size := int(await self.reader.readline(), 16):
+                content += (await self.reader.readexactly(size + 2))[:-2]
+            await self.reader.readline()
+            return status, content
+        length = next(
+            (int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0
+        )
+        return status, await self.reader.readexactly(length)
+
+
+class Backend:
+    """A backend of this run."""
+
+    def __init__(self, state: Path) -> None:
+        self.state, self.port = state, free_port()
+        self.process: subprocess.Popen[bytes]
+
+    async def start(self) -> float:
+        """Start it; return the seconds until it answers."""
+        begun = time.perf_counter()
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "hubfleet.api.cli", "backend", f"--port={self.port}"),
+                *(f"--state-dir={self.state}", "--cpus=100000", "--mem=10000000", "--ports=20000-30000"),
+            ],
+            env={**os.environ, "HUBFLEET_BACKEND_TOKEN": TOKEN},
+            stderr=(self.state.parent / "log").open("ab"),
+        )
+        while True:
+            try:
+                await (await Connection(self.port).open()).ask("GET", "/ping")
+                return time.perf_counter() - begun
+            except OSError:
+                assert self.process.poll() is None, (self.state.parent / "log").read_text()
+                await asyncio.sleep(0.005)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def memory(self) -> float:
+        """Its proportional memory in MiB."""
+        return psutil.Process(self.process.pid).memory_full_info().pss / (1 << 20)
+
+    def end_all(self) -> None:
+        self.kill()
+        for process in psutil.process_iter():
+            try:
+                if str(self.state) in " ".join(
+                    [*process.cmdline(), process.environ().get("MESOS_SANDBOX", "")]
+                ):
+                    process.kill()
+            except psutil.Error:
+                continue
+
+
+async def latencies(
+    connections: int, count: int, port: int, order: Callable[[int], tuple[Any, ...]]
+) -> list[float]:
+    """Return the seconds of each of `count` requests over so many connections at once."""
+    numbers = iter(range(count))
+    found: list[float] = []
+
+    async def one() -> None:
+        connection = await Connection(port).open()
+        for number in numbers:
+            begun = time.perf_counter()
+            status, body = await connection.ask(*order(number))
+            found.append(time.perf_counter() - begun)
+            assert status < 300, (status, body)
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return found
+
+
+def told(name: str, seconds: list[float]) -> None:
+    cuts = statistics.quantiles(seconds, n=100)
+    print(f"{name:58} p50 {1000 * cuts[49]:8.2f} ms   p99 {1000 * cuts[98]:8.2f} ms   n={len(seconds)}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def answers(port: int) -> bool:
+    try:
+        return (await (await Connection(port).open()).ask("POST", "/", {}))[0] == 200
+    except OSError:
+        return False
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> float:
+    begun = time.perf_counter()
+    while not await condition():
+        assert time.perf_counter() < begun + 300, "it never came to be"
+        await asyncio.sleep(0.02)
+    return time.perf_counter() - begun
+
+
+async def requests(backend: Backend) -> None:
+    """Creates, beside the least that they could cost."""
+    nothing = free_port()
+    empty = subprocess.Popen([sys.executable, "-c", EMPTY, str(nothing)])
+    try:
+        await until(lambda: answers(nothing))
+        await _creates(backend, nothing)
+    finally:
+        empty.kill()
+        empty.wait()
+
+
+async def _creates(backend: Backend, nothing: int) -> None:
+    database = sqlite3.connect(backend.state.parent / "limit.sqlite", isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=NORMAL")
+    database.execute("CREATE TABLE t (id TEXT, body TEXT)")
+    commits = []
+    for number in range(2000):
+        begun = time.perf_counter()
+        database.execute("INSERT INTO t VALUES (?, ?)", (str(number), "x" * 1000))
+        commits.append(time.perf_counter() - begun)
+    told("one SQLite commit (limit)", commits)
+    number_of = 0
+    for connections, count in ((1, 500), (50, 2000)):
+        told(
+            f"POST to an empty handler, {connections} at once (limit)",
+            await latencies(connections, count, nothing, lambda n: ("POST", "/", {"id": str(n)})),
+        )
+        base = number_of
+
+        def create(number: int, base: int = base) -> tuple[Any, ...]:
+            app = {"id": f"/bench/a{base + number}", "cmd": "sleep 1", "instances": 0}
+            return "POST", "/v2/apps", app
+
+        told(
+            f"create an app, {connections} at once", await latencies(connections, count, backend.port, create)
+        )
+        number_of += count
+
+
+async def lists(backend: Backend) -> None:
+    """A list of 10,000 apps, and how long others wait meanwhile."""
+    connection = await Connection(backend.port).open()
+    _, body = await connection.ask("GET", "/v2/apps")
+    have = len(json.loads(body)["apps"])
+    await latencies(
+        8,
+        10_000 - have,
+        backend.port,
+        lambda n: ("POST", "/v2/apps", {"id": f"/more/a{n}", "cmd": "sleep 1", "instances": 0}),
+    )
+    times, waits = [], []
+    for _ in range(10):
+        other = await Connection(backend.port).open()
+        begun = time.perf_counter()
+        listing = asyncio.create_task(connection.ask("GET", "/v2/apps"))
+        while not listing.done():
+            asked = time.perf_counter()
+            await other.ask("GET", "/ping")
+            waits.append(time.perf_counter() - asked)
+        _, body = await listing
+        times.append(time.perf_counter() - begun)
+    told(f"list of 10,000 apps ({len(body) >> 20} MiB)", times)
+    told("a ping meanwhile", waits)
+    print(f"{'memory of the backend with 10,000 apps':58} {backend.memory():8.1f} MiB PSS")
+    backend.kill()
+    print(f"{'start with 10,000 apps':58} {await backend.start():8.2f} s")
+
+
+async def stream(backend: Backend) -> None:
+    """Events per second to 50 listeners."""
+    listeners = []
+    for _ in range(50):
+        connection = await Connection(backend.port).open()
+        connection.send("GET", "/v2/events", accept="text/event-stream")
+        await connection.reader.readuntil(b"event_stream_attached")
+        listeners.append(connection)
+    counts = [0] * len(listeners)
+
+    async def listen(index: int) -> None:
+        while chunk := await listeners[index].reader.read(1 << 20):
+            counts[index] += chunk.count(b"event: ")
+
+    tasks = [asyncio.create_task(listen(index)) for index in range(len(listeners))]
+    begun = time.perf_counter()
+    await latencies(
+        4,
+        400,
+        backend.port,
+        lambda n: ("POST", "/v2/apps", {"id": f"/heard/a{n}", "cmd": "sleep 1", "instances": 0}),
+    )
+    seconds = time.perf_counter() - begun
+    await asyncio.sleep(0.5)
+    for task in tasks:
+        task.cancel()
+    print(f"{'events to 50 listeners':58} {sum(counts) / seconds:8.0f} events/s   least {min(counts)} each")
+
+
+async def tasks(backend: Backend) -> None:
+    """1,000 tasks: memory, start, recovery."""
+    before = backend.memory()
+    connection = await Connection(backend.port).open()
+    body = {"id": "/thousand", "cmd": "exec sleep 600", "instances": 1000, "cpus": 0.01, "mem": 1}
+    await connection.ask("POST", "/v2/apps", {**body, "portDefinitions": []})
+
+    async def all_run() -> bool:
+        fresh = await Connection(backend.port).open()
+        _, found = await fresh.ask("GET", "/v2/apps/thousand")
+        running: int = json.loads(found)["app"]["tasksRunning"]
+        return running == 1000
+
+    print(f"{'1,000 tasks from the order to running':58} {await until(all_run):8.2f} s")
+    print(f"{'memory of the backend for 1,000 tasks':58} {backend.memory() - before:8.1f} MiB PSS")
+    backend.kill()
+    begun = time.perf_counter()
+    await backend.start()
+    await until(all_run)
+    print(f"{'kill -9 to 1,000 tasks known again':58} {time.perf_counter() - begun:8.2f} s")
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        backend = Backend(Path(place) / "state")
+        try:
+            print(f"{'start of an empty backend':58} {await backend.start():8.2f} s")
+            print(f"{'memory of an idle backend':58} {backend.memory():8.1f} MiB PSS")
+            await tasks(backend)
+            await requests(backend)
+            await stream(backend)
+            await lists(backend)
+        finally:
+            backend.end_all()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
