@@ -93,6 +93,21 @@ def canonical(app_id: str) -> str:
     return f"/{stripped}" if stripped else ""
 
 
+def resolved(path: str, base: str = "") -> str:
+    """Return the absolute id that a path means, seen from a base; ``.`` and ``..`` are followed.
+
+    As in a file system: ``../db`` seen from ``/product/app`` is ``/product/db``, and nothing
+    is above the root. The root is ``""``.
+    """
+    parts = [] if path.startswith("/") else [part for part in base.split("/") if part]
+    for part in path.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "".join(f"/{part}" for part in parts)
+
+
 def is_legal(app_id: str) -> bool:
     """Whether Marathon would take this absolute id for an app (``marathon-v2`` section 2)."""
     if not app_id.startswith("/") or len(app_id) > MAX_ID:

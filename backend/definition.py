@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from hubfleet.api.app import App, Fetch, PortDefinition
-from hubfleet.api.ids import canonical
+from hubfleet.api.app import App
+from hubfleet.api.fields import BRANCH
+from hubfleet.api.ids import resolved
 from hubfleet.api.rules import Violation, violations
+from hubfleet.api.wire import parse_timestamp
 
 from .honoured import not_honoured, not_possible
-from .orchestrator.refusals import NotValid
+from .normal import contradictions, normal, spells_networks
+from .orchestrator.refusals import ChangeRefused, NotValid
 
 Cannot = Callable[[App], Sequence[Violation]]
+
+MAPS = frozenset(
+    {"env", "labels", "secrets", "options", "nodeStageSecret", "nodePublishSecret", "volumeContext"}
+)
+"""Fields that hold names and values of the user's own."""
+
+_READ_ONLY = frozenset({"version", "versionInfo"})
+_FIELDS = frozenset(
+    (field.alias or name) for name, field in App.model_fields.items() if name not in ("id", "version")
+)
+_DEEPEST = 12  # no field of an app is deeper
+_VERSION_ALONE = Violation("/", "The 'version' field may only be combined with the 'id' field.")
 
 
 class NotJson(Exception):
@@ -58,91 +74,165 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def new_app(body: Any, app_id: str | None = None, *, cannot: Cannot) -> App:
-    """Return the definition of a whole app.
+def new_app(body: Any, app_id: str | None = None, *, cannot: Cannot, base: str = "") -> App:
+    """Return the definition of a whole app, in canonical form.
 
     Parameters
     ----------
     body
-        The request's JSON value.
+        The request's JSON value. Its ``version`` and ``versionInfo`` have no effect.
     app_id
-        The id in the URL, which overrides the body's.
+        The id in the URL, which overrides the body's and is taken as it stands.
     cannot
         What the engine cannot give an app (`Driver.cannot`).
+    base
+        The group that the body's id is relative to.
 
     Raises
     ------
     WrongShape, NotValid
         With all that is wrong.
     """
-    if not isinstance(body, dict):
-        raise WrongShape([{"path": "/", "errors": ["error.expected.jsobject"]}])
-    if app_id is not None:
-        body = {**body, "id": app_id}
-    body = {name: value for name, value in body.items() if value is not None}
-    for read_only in ("version", "versionInfo"):
-        body.pop(read_only, None)
-    try:
-        app = App.from_request(body)
-    except ValidationError as error:
-        raise WrongShape(shape_errors(error)) from None
-    contradictions = _contradictions(app)
-    app = _normal(app)
-    if broken := [*contradictions, *violations(app), *not_honoured(app), *cannot(app), *not_possible(app)]:
-        raise NotValid(broken)
-    return app
+    sent = _read(body, app_id)
+    found = sent.model_copy(update={"id": resolved(sent.id, base)}) if app_id is None else sent
+    return _checked(found, contradictions(sent), cannot)
 
 
 def changed_app(app: App, changes: Any, *, cannot: Cannot) -> App:
-    """Return an app with the given fields replaced, each as a whole.
+    """Return an app with the fields of an update replaced, each as a whole (``marathon-v2`` 1.1).
+
+    What is absent or null is kept, but for the limits above what is requested, which are
+    reset; what the API only shows (``tasks``, ``versionInfo``…) has no effect.
 
     Raises
     ------
     WrongShape, NotValid
         With all that is wrong.
     """
+    sent = _read(changes, app.id)
+    if changes.get("version") is not None:
+        raise NotValid([_VERSION_ALONE])
+    kept = app.to_wire()
+    for reset in ("executorResources", "resourceLimits"):
+        kept.pop(reset, None)
+    # An older spelling of what is sent replaces the canonical one that is kept.
+    if spells_networks(sent):
+        kept.pop("networks", None)
+    if sent.ports is not None:
+        kept.pop("portDefinitions", None)
+    if sent.uris is not None:
+        kept.pop("fetch", None)
+    return _checked(_read({**kept, **_present(changes)}, app.id), contradictions(sent), cannot)
+
+
+def rollback_version(changes: Any) -> datetime | None:
+    """Return the version that an update goes back to, or None if it is a change of fields.
+
+    Raises
+    ------
+    WrongShape, NotValid, ChangeRefused
+        The version is none, or comes with anything but the id.
+    """
+    version = changes.get("version") if isinstance(changes, dict) else None
+    if version is None:
+        return None
+    if not isinstance(version, str):
+        raise WrongShape([{"path": "/version", "errors": ["error.expected.jsstring"]}])
+    if any(name in _FIELDS for name in _present(changes)):
+        raise NotValid([_VERSION_ALONE])
+    try:
+        return parse_timestamp(version)
+    except ValueError as error:
+        raise ChangeRefused(str(error)) from None
+
+
+def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> list[App]:
+    """Return the definitions that a list of updates leads to.
+
+    Parameters
+    ----------
+    body
+        The request's JSON value: a list of updates, each with an id.
+    change
+        Makes the definition of one app from its absolute id and its update; called in the
+        order of the list. Of its refusals, `WrongShape` and `NotValid` are told all at once,
+        their paths led by the place in the list.
+
+    Raises
+    ------
+    WrongShape, NotValid, ChangeRefused
+        The body is no such list, or an update of it leads to no definition.
+    """
+    if not isinstance(body, list):
+        raise WrongShape([{"path": "/", "errors": ["error.expected.jsarray"]}])
+    shapes: list[dict[str, Any]] = []
+    broken: list[Violation] = []
+    apps = []
+    for index, changes in enumerate(body):
+        try:
+            apps.append(change(_update_id(changes), changes))
+        except WrongShape as refusal:
+            shapes += [{**detail, "path": _within(index, detail["path"])} for detail in refusal.details]
+        except NotValid as refusal:
+            broken += [Violation(_within(index, path), error) for path, error in refusal.violations]
+    if shapes:
+        raise WrongShape(shapes)
+    if broken:
+        raise NotValid(broken)
+    return apps
+
+
+def _update_id(changes: Any) -> str:
+    """Return the absolute id of an update; one that is no id is refused where it is read."""
     if not isinstance(changes, dict):
         raise WrongShape([{"path": "/", "errors": ["error.expected.jsobject"]}])
-    present = {name: value for name, value in changes.items() if value is not None}
-    if "version" in present:
-        raise NotValid([Violation("/", "The 'version' field may only be combined with the 'id' field.")])
-    body = app.to_wire()
-    # The one replaces the other; an empty list of arguments is none.
-    if "cmd" in present:
-        body.pop("args", None)
-    elif present.get("args"):
-        body.pop("cmd", None)
-    if "ports" in present:
-        body.pop("portDefinitions", None)
-    return new_app({**body, **present}, app.id, cannot=cannot)
+    if changes.get("id") is None:
+        raise ChangeRefused("requirement failed: App Update must have app id set")
+    if not isinstance(changes["id"], str):
+        raise WrongShape([{"path": "/id", "errors": ["error.expected.jsstring"]}])
+    return resolved(changes["id"]) or "/"
 
 
-def _normal(app: App) -> App:
-    """Return the canonical form: an absolute id, ports spelled in one way (``marathon-v2`` 2.1)."""
-    changes: dict[str, Any] = {"id": canonical(app.id), "ports": None, "uris": None}
-    if app.port_definitions is None and app.on_host_network:
-        if app.ports is None:
-            definitions = [PortDefinition(name="default")]
-        else:
-            definitions = [PortDefinition(port=port) for port in app.ports]
-        changes["port_definitions"] = definitions
-    if app.uris:
-        changes["fetch"] = [*app.fetch, *(Fetch(uri=uri) for uri in app.uris)]
-    if app.container is not None and app.on_host_network and not app.networks:
-        changes["container"] = app.container.model_copy(update={"port_mappings": None})
-    return app.model_copy(update=changes)
+def _within(index: int, path: str) -> str:
+    return f"({index})" if path == "/" else f"({index}){path}"
 
 
-def _contradictions(app: App) -> list[Violation]:
-    """Return where a deprecated field and its successor say different things."""
-    found = []
-    if app.ports is not None and app.port_definitions is not None:
-        numbers = [definition.port for definition in app.port_definitions]
-        if numbers != app.ports:
-            found.append(Violation("/ports", "cannot specify both ports and port definitions"))
-    if app.uris and app.fetch:
-        found.append(Violation("/uris", "may not be set in conjunction with fetch"))
-    return found
+def _read(body: Any, app_id: str | None) -> App:
+    """Return a body as it was sent, with its shape checked."""
+    if not isinstance(body, dict):
+        raise WrongShape([{"path": "/", "errors": ["error.expected.jsobject"]}])
+    present = {name: value for name, value in _present(body).items() if name not in _READ_ONLY}
+    if app_id is not None:
+        present["id"] = app_id
+    try:
+        return App.from_request(present)
+    except ValidationError as error:
+        raise WrongShape(shape_errors(error)) from None
+
+
+def _checked(app: App, contradictory: Sequence[Violation], cannot: Cannot) -> App:
+    """Return the canonical form of a definition, unless something is wrong with it."""
+    app = normal(app)
+    broken = [*contradictory, *violations(app), *not_honoured(app), *cannot(app), *not_possible(app)]
+    if broken:
+        raise NotValid(list(dict.fromkeys(broken)))
+    return app
+
+
+def _present(value: Any, depth: int = _DEEPEST) -> Any:
+    """Return a JSON value without what is null: absent, as Marathon takes it.
+
+    The values of maps whose names are the user's are left as they are, to be refused.
+    """
+    if isinstance(value, dict) and depth:
+        return {
+            name: part if name in MAPS else _present(part, depth - 1)
+            for name, part in value.items()
+            if part is not None
+        }
+    if isinstance(value, list) and depth:
+        return [_present(part, depth - 1) for part in value]
+    return value
 
 
 _CODES = {
@@ -163,6 +253,8 @@ _CODES = {
     "less_than_equal": "error.max",
     "string_too_short": "error.minLength",
     "string_too_long": "error.maxLength",
+    "too_short": "error.minLength",
+    "too_long": "error.maxLength",
     "string_pattern_mismatch": "error.pattern",
     "literal_error": "error.unknown.enum.literal",
     "int_parsing_size": "error.max",
@@ -182,16 +274,13 @@ def shape_errors(error: ValidationError) -> list[dict[str, Any]]:
     return [{"path": path, "errors": codes} for path, codes in found.items()]
 
 
-# What the model adds to a path to tell the branches of a union apart.
-_BRANCHES = frozenset({"str", "SecretRef", "UnreachableStrategy", "literal['disabled']"})
-
-
 def _path(location: tuple[int | str, ...]) -> str:
     """Return a place as Marathon writes it: ``/healthChecks(0)/port``."""
-    path = ""
+    path, before = "", None
     for part in location:
         if isinstance(part, int):
             path += f"({part})"
-        elif part not in _BRANCHES:
+        elif not part.startswith(BRANCH) or before in MAPS:
             path += f"/{part}"
+        before = part
     return path or "/"

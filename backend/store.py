@@ -12,6 +12,7 @@ from pathlib import Path
 from hubfleet.api.app import App
 from hubfleet.api.wire import format_timestamp, parse_timestamp
 
+from .normal import normal
 from .records import AppRecord, DeploymentRecord, Instance
 
 SCHEMA_VERSION = 1
@@ -99,7 +100,11 @@ class Store:
 
     def load_apps(self) -> list[AppRecord]:
         """Return all apps."""
-        return [AppRecord.model_validate_json(row[0]) for row in self._db.execute("SELECT body FROM apps")]
+        records = [AppRecord.model_validate_json(row[0]) for row in self._db.execute("SELECT body FROM apps")]
+        for record in records:
+            # As it would be accepted today, so that an update that changes nothing changes nothing.
+            record.app = normal(record.app)
+        return records
 
     def save_app(self, record: AppRecord) -> None:
         """Write an app."""
@@ -131,7 +136,7 @@ class Store:
         row = self._db.execute(
             "SELECT body FROM versions WHERE app_id = ? AND version = ?", (app_id, format_timestamp(version))
         ).fetchone()
-        return App.model_validate_json(row[0]) if row else None
+        return normal(App.model_validate_json(row[0])) if row else None
 
     def list_versions(self, app_id: str) -> list[datetime]:
         """Return the versions of an app, newest first."""

@@ -18,7 +18,6 @@ from hubfleet.api.app import (
     PortDefinition,
     UnreachableStrategy,
     UpgradeStrategy,
-    Volume,
 )
 from hubfleet.api.ids import dask_path, segment, server_app_id
 
@@ -216,10 +215,11 @@ def backend_env(prefix: str, user: str, urls: str) -> dict[str, str]:
 
 
 def _container(server: Server) -> Container | None:
-    volumes = [Volume.from_wire(volume) for volume in server.volumes]
+    volumes = [dict(volume) for volume in server.volumes]
     image, force = server.choice.image, server.choice.force_pull
     docker = Docker(image=image, force_pull_image=force) if image else None
-    return Container(type="MESOS", docker=docker, volumes=volumes) if docker or volumes else None
+    container = Container.from_wire({"type": "MESOS", "volumes": volumes})
+    return container.model_copy(update={"docker": docker}) if docker or volumes else None
 
 
 def _unreachable(strategy: Mapping[str, Any] | str | None) -> dict[str, Any]:

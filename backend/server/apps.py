@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from hubfleet.api.app import App
 from hubfleet.api.ids import canonical
 from hubfleet.api.status import AppStatus, DeploymentRef
-from hubfleet.api.wire import parse_timestamp
+from hubfleet.api.wire import format_timestamp
 
 from .. import events
-from ..definition import WrongShape, changed_app, new_app
+from ..definition import changed_app, new_app, rollback_version
 from ..orchestrator.refusals import ChangeRefused
 from ..records import AppRecord, Condition
 from ..state import State
@@ -113,14 +114,15 @@ class AppHandler(AppsHandler):
         app_id = canonical(path)
         self.caller.require_change(app_id)
         body = self.json_body()
+        cannot = self.orchestrator.cannot
         record = self.orchestrator.state.apps.get(app_id)
-        if record is None or not self.flag("partialUpdate", True):
-            app = new_app(body, app_id, cannot=self.orchestrator.cannot)
-            self.caller.require_change(app.id)
-        elif isinstance(body, dict) and body.get("version") is not None and set(body) <= {"id", "version"}:
-            app = self._former(app_id, body["version"])
+        former = rollback_version(body)
+        if record is not None and former is not None:
+            app = self._former(app_id, former)
+        elif record is None or not self.flag("partialUpdate", True):
+            app = new_app(body, app_id, cannot=cannot)
         else:
-            app = changed_app(record.app, body, cannot=self.orchestrator.cannot)
+            app = changed_app(record.app, body, cannot=cannot)
         app = self.caller.admit(app, self.orchestrator.state.apps)
         known = app.id in self.orchestrator.state.apps
         deployment = self.orchestrator.changes.put(
@@ -131,16 +133,10 @@ class AppHandler(AppsHandler):
             self.set_header("Location", f"/v2/apps{app.id}")
         self.write_deployment(deployment, 200 if known else 201)
 
-    def _former(self, app_id: str, version: Any) -> App:
-        if not isinstance(version, str):
-            raise WrongShape([{"path": "/version", "errors": ["error.expected.jsstring"]}])
-        try:
-            moment = parse_timestamp(version)
-        except ValueError as error:
-            raise ChangeRefused(str(error)) from None
-        app = self.orchestrator.state.version(app_id, moment)
+    def _former(self, app_id: str, version: datetime) -> App:
+        app = self.orchestrator.state.version(app_id, version)
         if app is None:
-            raise NotFoundHere(f"App '{app_id}' does not exist in version {version}")
+            raise NotFoundHere(f"App '{app_id}' does not exist in version {format_timestamp(version)}")
         return app
 
     def delete(self, path: str) -> None:

@@ -85,7 +85,7 @@ def test_a_full_definition_survives_the_wire() -> None:
         ({"args": [1]}, ("args", 0)),
         ({"labels": {"a": 1}}, ("labels", "a")),
         ({"labels": [1]}, ("labels",)),
-        ({"env": {"a": 1}}, ("env", "a", "str")),
+        ({"env": {"a": 1}}, ("env", "a", "=text")),
         ({"id": "/a b"}, ("id",)),
         ({"id": "/A"}, ("id",)),
         ({"id": "/a\n"}, ("id",)),

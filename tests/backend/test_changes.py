@@ -12,6 +12,7 @@ import pytest
 from hubfleet.api.app import App
 from hubfleet.backend.drivers import Offer
 from hubfleet.backend.events import EventBus
+from hubfleet.backend.normal import normal
 from hubfleet.backend.orchestrator.changes import MAX_DEPLOYMENTS, MAX_OF_A_SHARE, Changes
 from hubfleet.backend.orchestrator.plans import same_configuration
 from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments, TooManyOfShare
@@ -56,7 +57,7 @@ def gate(tmp_path: Path) -> Gate:
 
 
 def app(app_id: str, **fields: Any) -> App:
-    return App.model_validate({"id": app_id, "cmd": "x", **fields})
+    return normal(App.model_validate({"id": app_id, "cmd": "x", **fields}))
 
 
 def test_what_was_accepted_is_on_disk(gate: Gate) -> None:

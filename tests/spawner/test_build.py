@@ -79,8 +79,8 @@ def test_the_app_is_what_a_marathon_is_to_be_sent() -> None:
         "instances": 1,
         "env": {"A": "1"},
         "labels": {labels.HUB: "hub-1", labels.USER: "alice", labels.SERVER: ""},
-        "networks": [{"mode": "host", "labels": {}}],
-        "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "notebook", "labels": {}}],
+        "networks": [{"mode": "host"}],
+        "portDefinitions": [{"port": 0, "protocol": "tcp", "name": "notebook"}],
         "requirePorts": False,
         "healthChecks": [
             {
