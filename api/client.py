@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .app import App
 from .errors import BackendUnreachable
-from .status import AppStatus, Deployment, DeploymentResult, QueueItem, Task
+from .status import AppHistory, AppStatus, Deployment, DeploymentResult, HistoryEvent, QueueItem, Task
 from .transport import Transport
 
 T = TypeVar("T")
@@ -153,3 +153,42 @@ class Client:
     async def list_queue(self) -> list[QueueItem]:
         """Return the apps that wait, and why."""
         return await self._call(self.transport.list_queue)
+
+    async def task_output(self, task_id: str, name: str = "stdout", tail: int | None = None) -> str:
+        """Return what a task, running or ended lately, has written.
+
+        Parameters
+        ----------
+        name
+            ``stdout`` or ``stderr``.
+        tail
+            How many of the last lines; None is all that is kept.
+
+        Raises
+        ------
+        hubfleet.api.errors.NotFound
+            There is no such output, or the server is Marathon, which has none.
+        """
+        params = {} if tail is None else {"tail": tail}
+        content = await self._call(lambda: self.transport.task_output(task_id, name, params))
+        return content.decode("utf-8", "replace")
+
+    async def task_history(self, task_id: str) -> list[HistoryEvent]:
+        """Return what happened to a task, oldest first.
+
+        Raises
+        ------
+        hubfleet.api.errors.NotFound
+            There is no such task, or the server is Marathon, which does not tell.
+        """
+        return await self._call(lambda: self.transport.task_history(task_id))
+
+    async def app_history(self, app_id: str) -> AppHistory:
+        """Return what happened to an app and its tasks, also for a while after it is gone.
+
+        Raises
+        ------
+        hubfleet.api.errors.NotFound
+            There is no such app, or the server is Marathon, which does not tell.
+        """
+        return await self._call(lambda: self.transport.app_history(app_id))

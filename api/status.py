@@ -65,6 +65,33 @@ class TaskFailure(Wire):
     """The end of what the task wrote to stderr; our backend's own, absent from Marathon's answers."""
 
 
+class HistoryEvent(Wire):
+    """Something that happened to an app, or to one of its tasks, as a sentence; our backend's own."""
+
+    timestamp: Timestamp
+    app_id: str
+    task_id: str | None = None
+    message: str
+
+
+class EndedTask(Wire):
+    """A task that has ended and whose output can still be read; our backend's own."""
+
+    id: str
+    app_id: str
+    state: str
+    message: str = ""
+    timestamp: Timestamp
+    """When it ended."""
+
+
+class AppHistory(Wire):
+    """What happened to an app and its tasks, and which ended ones can still be read; our backend's own."""
+
+    history: list[HistoryEvent] = Field(default_factory=list)
+    ended_tasks: list[EndedTask] = Field(default_factory=list)
+
+
 class DeploymentRef(Wire):
     """The id of a deployment that holds an app."""
 

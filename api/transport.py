@@ -20,7 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from .app import App
 from .errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
-from .status import AppStatus, Deployment, QueueItem, Task
+from .status import AppHistory, AppStatus, Deployment, HistoryEvent, QueueItem, Task
 from .wire import Wire
 
 log = logging.getLogger("hubfleet.client")
@@ -140,6 +140,20 @@ class Transport(MarathonClient):
         """Return what waits, and why."""
         response = self._do_request("GET", "/v2/queue", params={"embed": "explanation"})
         return [QueueItem.from_wire(item) for item in response.json()["queue"]]
+
+    def task_output(self, task_id: str, name: str, params: dict[str, int]) -> bytes:
+        """Return what a task has written; our backend's own."""
+        return self._do_request("GET", f"/v2/tasks/{task_id}/files/{name}", params=params).content
+
+    def task_history(self, task_id: str) -> list[HistoryEvent]:
+        """Return what happened to a task; our backend's own."""
+        response = self._do_request("GET", f"/v2/tasks/{task_id}/history")
+        return [HistoryEvent.from_wire(event) for event in response.json()["history"]]
+
+    def app_history(self, app_id: str) -> AppHistory:
+        """Return what happened to an app and its tasks; our backend's own."""
+        response = self._do_request("GET", f"/v2/history/apps/{app_id.strip('/')}")
+        return AppHistory.from_wire(response.json())
 
     def update_app(
         self,

@@ -86,6 +86,8 @@ class Instance(BaseModel):
     staged_at: datetime | None = None
     started_at: datetime | None = None
     kill_reason: str | None = None
+    terminated_at: datetime | None = None
+    """When the task was sent SIGTERM, from which its grace is counted."""
     health: dict[int, Health] = Field(default_factory=dict)
 
     @classmethod

@@ -23,6 +23,7 @@ class State:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.archive = store.archive
         self.apps = {record.id: record for record in store.load_apps()}
         self.deployments = {deployment.id: deployment for deployment in store.load_deployments()}
         self.instances = {instance.id: instance for instance in store.load_instances()}
@@ -136,6 +137,13 @@ class State:
     def ids_of_instances(self) -> list[str]:
         """Return the ids of all apps of which there are instances, also of those that are gone."""
         return list(self._by_app)
+
+    def instance_of(self, task_id: str) -> Instance | None:
+        """Return the instance whose present task this is, if there is, or may be, such a task."""
+        instance = self.instances.get(task_id.rpartition("._app.")[0])
+        if instance is None or not instance.launched or instance.task_id != task_id:
+            return None
+        return instance
 
     def put_instance(self, instance: Instance) -> None:
         """Keep an instance."""

@@ -21,6 +21,8 @@ class TaskEnd:
     exit: TaskExit
     refusal: str | None = None
     """Why the engine would not start it at all."""
+    failure: str | None = None
+    """Why what it needs before its start could not be had, for a reason of its own."""
 
 
 def outcome(instance: Instance, end: TaskEnd) -> tuple[Condition, str]:
@@ -29,6 +31,8 @@ def outcome(instance: Instance, end: TaskEnd) -> tuple[Condition, str]:
         return Condition.ERROR, end.refusal
     if instance.condition is Condition.KILLING:
         return Condition.KILLED, instance.kill_reason or end.exit.message
+    if end.failure is not None:
+        return Condition.FAILED, end.failure
     if end.exit.exit_code is None and end.exit.signal is None:
         return Condition.GONE, end.exit.message
     if end.exit.exit_code == 0:
@@ -67,4 +71,5 @@ def schedule_again(instance: Instance, app: App) -> None:
     instance.host, instance.ports = "", []
     instance.staged_at = instance.started_at = None
     instance.kill_reason = None
+    instance.terminated_at = None
     instance.health = {}

@@ -23,12 +23,15 @@ from ..drivers import Driver, DriverError, Offer, TaskExit, TaskSpec, Usage
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, Goal, Instance, config_version
 from ..state import State
-from . import backoff, ends, environment, scaling
+from . import backoff, ends, scaling, specs
 from .changes import Changes
 from .deployments import Deployments
 from .ends import TaskEnd
+from .history import History
+from .limits import TaskLimits
 from .placer import Placer
 from .probing import Probing
+from .remains import Remains
 from .runner import KILL_GRACE_SECONDS, TaskRunner
 from .sandbox import last_lines
 from .scaling import Motion
@@ -37,7 +40,6 @@ log = logging.getLogger("hubfleet.backend")
 
 _MOST_BORN_AT_ONCE = 200
 _TURN_SECONDS = 0.01  # of reconciling at a stretch
-_FORGET_PAUSE_FIRST, _FORGET_PAUSE_MOST = 1.0, 300.0  # seconds
 
 
 class Orchestrator:
@@ -56,6 +58,8 @@ class Orchestrator:
     base_environment
         What the tasks of an account find in their environment, below what Marathon and
         their app set; None is the backend's own account.
+    limits
+        The bounds of every task.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Orchestrator:
         bus: EventBus,
         sandboxes: Path,
         base_environment: Callable[[str | None], Mapping[str, str]],
+        limits: TaskLimits | None = None,
     ) -> None:
         self.state = state
         self.bus = bus
@@ -72,7 +77,11 @@ class Orchestrator:
         self.placer = Placer(state, driver, self._place)
         self._deployments = Deployments(state, bus, self._enqueue_all)
         self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill)
+        self.read_output = driver.read_output
         self._driver = driver
+        self._history = History(state.archive)
+        self._limits = limits or TaskLimits()
+        self._remains = Remains(driver, state.archive, self._limits, self._spawn)
         self._sandboxes = sandboxes
         self._base_environment = base_environment
         self._waiting_apps: dict[str, None] = {}  # an ordered set
@@ -95,6 +104,7 @@ class Orchestrator:
         self._spawn(self._take_exits())
         self._spawn(self._reconcile_for_ever())
         self._spawn(self.placer.run())
+        self._spawn(self._remains.run())
         for record in list(self.state.apps.values()):
             owner = record.app.labels.get(labels.OWNER)
             if owner is not None and owner not in self.state.apps and record.id in self.state.apps:
@@ -163,24 +173,13 @@ class Orchestrator:
                 log.warning("%s runs on the engine, but no app here wants it; it is ended", task_id)
                 self._run_unwanted(task_id)
             else:
-                self._spawn(self._forget(task_id))
-
-    async def _forget(self, task_id: str) -> None:
-        """Let the engine drop an ended task and its sandbox; what cannot be done now may be later."""
-        pause = _FORGET_PAUSE_FIRST
-        while True:
-            try:
-                await self._driver.forget(task_id)
-                return await self._driver.discard(task_id)
-            except DriverError as error:
-                log.warning("cannot clean up after %s yet: %s", task_id, error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 4, _FORGET_PAUSE_MOST)
+                self._remains.left(task_id)
+        await self._remains.sweep(known.keys() | expected.keys())
 
     def _run_unwanted(self, task_id: str) -> None:
         def forget(_: TaskEnd) -> None:
             self._runners.pop(task_id, None)
-            self._spawn(self._forget(task_id))
+            self._remains.left(task_id)
 
         spec = TaskSpec(task_id, (), {}, self._sandboxes / task_id)
         runner = TaskRunner(spec, self._driver, KILL_GRACE_SECONDS, lambda: None, forget)
@@ -262,24 +261,14 @@ class Orchestrator:
             if record.backoff is not None:
                 record.backoff = backoff.advanced(record.backoff, now())
                 self.state.put_app(record)
+            self._history.placed(instance)
         self._publish_state(instance)
         self._run(instance, found_running=False)
 
     def _run(self, instance: Instance, found_running: bool) -> None:
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
-        sandbox = self._sandboxes / instance.task_id
-        spec = TaskSpec(
-            task_id=instance.task_id,
-            command=environment.command(app),
-            environment=environment.environment(
-                app, instance, self._base_environment(app.user), str(sandbox)
-            ),
-            sandbox=sandbox,
-            user=app.user,
-            cpus=app.cpus,
-            mem=app.mem,
-        )
+        spec = specs.task_spec(app, instance, self._base_environment(app.user), self._sandboxes)
         grace = app.task_kill_grace_period_seconds
         runner = TaskRunner(
             spec,
@@ -296,7 +285,9 @@ class Orchestrator:
         killing = instance.condition is Condition.KILLING
         if not killing:
             instance.condition = Condition.RUNNING
-        self.state.put_instance(instance)
+        with self.state.transaction():
+            self.state.put_instance(instance)
+            self._history.note(instance, "Started")
         if not killing:
             self._publish_state(instance)
             self._begin_probing(instance)
@@ -318,7 +309,9 @@ class Orchestrator:
             return
         if instance.condition is not Condition.KILLING:
             instance.condition = Condition.KILLING
-            self.state.put_instance(instance)
+            with self.state.transaction():
+                self.state.put_instance(instance)
+                self._history.killing(instance)
             self._probing.stop(instance)
             self._publish_state(instance)
         runner = self._runners.get(instance.task_id)
@@ -331,7 +324,7 @@ class Orchestrator:
             if runner is not None:
                 runner.exited(task_exit)
             else:
-                self._spawn(self._forget(task_exit.task_id))
+                self._remains.left(task_exit.task_id)
 
     def _ended(self, instance: Instance, end: TaskEnd) -> None:
         """Take the end of a task: the instance goes, or waits for its next one."""
@@ -344,6 +337,7 @@ class Orchestrator:
         update, change = events.status_update(instance, message), events.instance_changed(instance)
         app = self._next_definition(instance)
         with self.state.transaction():
+            self._history.ended(instance, message, end)
             if record is not None and app is not None:
                 if ends.is_failure(instance):
                     stderr = last_lines(self._sandboxes / task_id / "stderr")
@@ -351,6 +345,7 @@ class Orchestrator:
                 if condition is not Condition.KILLED:
                     record.backoff = self._next_backoff(record)
                 self.state.put_app(record)
+                self._history.restarting(instance, record.backoff, message)
                 ends.schedule_again(instance, app)
                 self.state.put_instance(instance)
             else:
@@ -360,7 +355,7 @@ class Orchestrator:
         if app is not None:
             self.bus.publish(events.instance_changed(instance))
         log.info("%s ended: %s", task_id, message)
-        self._spawn(self._forget(task_id))
+        self._remains.left(task_id)
         self._enqueue(instance.app_id)
         self.placer.wake()
 

@@ -8,6 +8,8 @@ from tornado.web import RequestHandler
 
 from .apps import AppHandler, AppsHandler, AppTasksHandler
 from .base import ApiHandler, Services, UnknownHandler
+from .files import FileHandler
+from .history import AppHistoryHandler, TaskHistoryHandler
 from .limits import LimitedApplication
 from .metrics import MetricsHandler, PrometheusHandler
 from .quota import QuotaHandler
@@ -33,6 +35,9 @@ def make_application(services: Services) -> LimitedApplication:
             ("/v2/apps/?", AppsHandler, own),
             ("/v2/apps/(.+)/tasks/?", AppTasksHandler, own),
             ("/v2/apps/(.+?)/?", AppHandler, own),
+            ("/v2/tasks/([^/]+)/files/(stdout|stderr)", FileHandler, own),
+            ("/v2/tasks/([^/]+)/history/?", TaskHistoryHandler, own),
+            ("/v2/history/apps/(.+?)/?", AppHistoryHandler, own),
             ("/v2/tasks/delete/?", KillTasksHandler, own),
             ("/v2/deployments/?", DeploymentsHandler, own),
             ("/v2/deployments/([^/]+)", DeploymentHandler, own),

@@ -15,7 +15,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from hubfleet.api.ids import canonical
 
-from ..access import NOBODY, Caller, TooManyUnknown
+from ..access import NOBODY, Caller, HubUnreachable, TooManyUnknown
 from ..admission import Admission
 from ..authenticator import Authenticator
 from ..definition import parse_json
@@ -89,6 +89,13 @@ class ApiHandler(RequestHandler):
             Apps whose tasks are replaced although their configuration stays.
         """
         return self.services.admission.permit(self.caller, restarted)
+
+    async def identify_again(self) -> None:
+        """Find out whether who asked a while ago still may."""
+        try:
+            await self.identify()
+        except HubUnreachable:
+            pass  # the hub may be away for a while, which takes nothing from anybody
 
     def compute_etag(self) -> None:
         """Make no tag: nothing here is to be cached."""

@@ -11,7 +11,7 @@ from tornado.web import HTTPError
 from hubfleet.api.status import Event
 
 from .. import events
-from ..access import Forbidden, HubUnreachable, Unidentified
+from ..access import Forbidden, Unidentified
 from ..events import Subscription
 from .base import ApiHandler
 from .hiding import shown_to
@@ -68,17 +68,11 @@ class EventsHandler(ApiHandler):
             while True:
                 found = await subscription.take(KEEP_ALIVE_SECONDS)
                 if loop.time() >= good_until:
-                    await self._identify_again()
+                    await self.identify_again()
                     good_until = loop.time() + IDENTIFIED_SECONDS
                 await self._send([event for event in found if self.caller.hears(event)])
         except (StreamClosedError, Unidentified, Forbidden):
             pass
-
-    async def _identify_again(self) -> None:
-        try:
-            await self.identify()
-        except HubUnreachable:
-            pass  # the hub may be away for a while, which takes nothing from anybody
 
     async def _send(self, found: list[Event]) -> None:
         """Send events in one go, or a sign of life if there is none."""
