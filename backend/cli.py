@@ -16,6 +16,7 @@ import click
 from .access import Caller
 from .authenticator import HubIdentity, static_callers
 from .config import Backend, ConfigurationError, first_line, read, template
+from .decommission import end_all
 from .drivers import DriverError
 from .lifetime import AlreadyRunning, StateLock, split_front
 from .service import PortTaken, listen, serve
@@ -85,6 +86,65 @@ def backend(ctx: click.Context, /, config: Path | None, managed: bool, **options
 def print_config() -> None:
     """Print every setting with its help and its default, as a configuration file."""
     click.echo(template(), nl=False)
+
+
+@backend.command()
+@_config_file
+@_option("state_dir", metavar="DIRECTORY")
+@click.option("--tasks", is_flag=True, help="End all tasks as well; the apps stay defined.")
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait for tasks to end, beyond the longest grace of any of them.",
+)
+@click.pass_obj
+def stop(
+    above: tuple[Path | None, dict[str, object]],
+    config: Path | None,
+    state_dir: str | None,
+    tasks: bool,
+    timeout: float,
+) -> None:
+    """End the backend of a state directory, and with --tasks all that it runs.
+
+    Without --tasks the tasks keep running, and the next backend finds them again. With it
+    each gets SIGTERM, its grace and SIGKILL, the launcher leaves, and no process remains;
+    it works as well when no backend runs. The apps stay defined: the next backend starts
+    their tasks again. Stop the hub first: it starts a service that ends again.
+    """
+    file, options = above
+    settings = _read(config or file, options if state_dir is None else {**options, "state_dir": state_dir})
+    _log("WARNING")
+    directory = Path(settings.state_dir).resolve()
+    if not directory.is_dir():
+        raise click.ClickException(f"there is no state in {directory}; say where it is with --state-dir")
+    os.umask(0o077)
+    try:
+        lock = StateLock(directory)
+        stopped = lock.acquire(take_over=True)
+        click.echo(
+            f"no backend runs on {directory}" if stopped is None else f"the backend (process {stopped}) ended"
+        )
+        if tasks:
+            _end_tasks(directory, timeout)
+        lock.release()
+    except (AlreadyRunning, DriverError) as error:
+        raise click.ClickException(str(error)) from error
+    except (OSError, sqlite3.Error) as error:
+        raise click.ClickException(f"not all could be stopped: {error}; try again") from error
+
+
+def _end_tasks(directory: Path, timeout: float) -> None:
+    done = asyncio.run(end_all(directory, timeout))
+    click.echo(f"{len(done.ended)} tasks ended; the apps stay defined")
+    if done.left:
+        raise click.ClickException(
+            f"{len(done.left)} tasks did not end in time: {', '.join(sorted(done.left))}. Try again"
+        )
+    if not done.launcher_left:
+        raise click.ClickException(f"the launcher of {directory} has no tasks any more, but is still there")
 
 
 def _read(file: Path | None, options: dict[str, object]) -> Backend:

@@ -39,7 +39,7 @@ class StateLock:
         self._path = state_dir / "backend.lock"
         self._file = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")  # noqa: SIM115
 
-    def acquire(self, take_over: bool = False) -> None:
+    def acquire(self, take_over: bool = False) -> int | None:
         """Take the lock.
 
         Parameters
@@ -47,6 +47,11 @@ class StateLock:
         take_over
             Ask the backend that holds it to end, and wait for that: under a hub, what
             holds it is the backend of a hub that was killed, or of a front that was.
+
+        Returns
+        -------
+        int or None
+            The backend that was asked to end, if one was.
 
         Raises
         ------
@@ -74,6 +79,7 @@ class StateLock:
         self._file.truncate()
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
+        return asked
 
     def release(self) -> None:
         """Let another backend have it."""
