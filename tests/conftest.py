@@ -18,6 +18,7 @@ import pytest
 
 from hubfleet.api.client import Client
 from hubfleet.api.errors import BackendError
+from hubfleet.backend.drivers.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
 
@@ -33,6 +34,11 @@ def task_id_of(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.Error):
         return process.environ().get("MESOS_TASK_ID", "")
     return ""
+
+
+def pytest_sessionfinish() -> None:
+    """Launchers that tests have killed left their control groups, for which no other launcher will come."""
+    sweep_abandoned()
 
 
 class RunningBackend:

@@ -27,16 +27,33 @@ class Record:
         Process id of the task's leader, its start time in clock ticks since boot, and which boot.
     ended, exit_code, signal
         Whether it has ended, and how; both None if nobody could see how.
+    mem
+        MiB that it may use; 0 for no limit.
+    excess
+        How much more it used, if it ended for that.
     """
 
-    __slots__ = ("boot", "ended", "exit_code", "pid", "sandbox", "signal", "started", "task_id")
+    __slots__ = (
+        "boot",
+        "ended",
+        "excess",
+        "exit_code",
+        "mem",
+        "pid",
+        "sandbox",
+        "signal",
+        "started",
+        "task_id",
+    )
 
-    def __init__(self, task_id: str, pid: int, started: int, boot: str, sandbox: str) -> None:
+    def __init__(self, task_id: str, pid: int, started: int, boot: str, sandbox: str, mem: float = 0) -> None:
         self.task_id = task_id
         self.pid = pid
         self.started = started
         self.boot = boot
         self.sandbox = sandbox
+        self.mem = mem
+        self.excess: str | None = None
         self.ended = False
         self.exit_code: int | None = None
         self.signal: int | None = None
@@ -50,12 +67,14 @@ class Record:
             "started": self.started,
             "boot": self.boot,
             "sandbox": self.sandbox,
+            "mem": self.mem,
         }
         exit_: dict[str, object] = {
             "event": "exit",
             "task_id": self.task_id,
             "exit_code": self.exit_code,
             "signal": self.signal,
+            "excess": self.excess,
         }
         return [start, exit_] if self.ended else [start]
 
@@ -169,13 +188,18 @@ def _apply(records: dict[str, Record], line: dict[str, object]) -> None:
         pid, started, boot, sandbox = line["pid"], line["started"], line["boot"], line["sandbox"]
         if not (isinstance(pid, int) and isinstance(started, int)):
             raise TypeError(f"the process is {pid!r}, started at {started!r}")
-        records[task_id] = Record(task_id, pid, started, str(boot), str(sandbox))
+        mem = line.get("mem", 0)  # older launchers wrote none
+        if not isinstance(mem, (int, float)):
+            raise TypeError(f"the memory is {mem!r}")
+        records[task_id] = Record(task_id, pid, started, str(boot), str(sandbox), mem)
     elif event == "exit":
         record = records[task_id]
         exit_code, signum = line["exit_code"], line["signal"]
         record.ended = True
         record.exit_code = exit_code if isinstance(exit_code, int) else None
         record.signal = signum if isinstance(signum, int) else None
+        excess = line.get("excess")
+        record.excess = excess if isinstance(excess, str) else None
     elif event == "forget":
         records.pop(task_id, None)
     else:

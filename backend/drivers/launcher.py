@@ -27,6 +27,8 @@ import sys
 import time
 from contextlib import suppress
 
+from .cgroups import Groups
+from .hierarchies import find_groups
 from .journal import NAME as JOURNAL
 from .journal import Journal
 from .launcher_server import Server
@@ -34,6 +36,8 @@ from .launcher_server import Server
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
 LOG = "launcher.log"
+WITHOUT_GROUPS = "--without-groups"
+"""Argument of a launcher that leaves the machine's control groups alone."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_LOG = 1 << 20
@@ -42,8 +46,10 @@ _READY = b"+"
 
 def main(arguments: list[str]) -> int:
     """Start a launcher, unless one runs already; return 0 if one does now."""
+    use_groups = WITHOUT_GROUPS not in arguments
+    arguments = [argument for argument in arguments if argument != WITHOUT_GROUPS]
     if len(arguments) != 1:
-        print("usage: launcher <state directory>", file=sys.stderr)
+        print(f"usage: launcher [{WITHOUT_GROUPS}] <state directory>", file=sys.stderr)
         return 2
     try:
         for name in os.listdir("/proc/self/fd"):
@@ -59,7 +65,7 @@ def main(arguments: list[str]) -> int:
             if os.fork() != 0:
                 os._exit(0)
             os.close(ready)
-            _live(path, directory, report)
+            _live(path, directory, report, use_groups)
             os._exit(0)
         os.close(report)
         os.wait()
@@ -73,7 +79,7 @@ def main(arguments: list[str]) -> int:
     return 0 if answer == _READY else 1
 
 
-def _live(path: str, directory: int, report: int) -> None:
+def _live(path: str, directory: int, report: int, use_groups: bool) -> None:
     """Be the launcher; say through `report` once it can be reached, or why it cannot."""
     os.umask(0o077)
     os.chdir("/")
@@ -88,7 +94,8 @@ def _live(path: str, directory: int, report: int) -> None:
             raise OSError(error, f"cannot become a subreaper: {os.strerror(error)}")
         listener = _listen(directory)
         journal = Journal(directory, _log)
-        server = Server(listener, journal, _log)
+        groups = find_groups(directory, _log) if use_groups else Groups({})
+        server = Server(listener, journal, groups, _log)
         server.supervisor.adopt(path)
     except OSError as error:
         os.write(report, str(error).encode(errors="replace"))
@@ -104,6 +111,7 @@ def _live(path: str, directory: int, report: int) -> None:
         # The lock ends with this process; the tasks run on, and the next launcher finds them.
         sys.excepthook(*sys.exc_info())
         return
+    groups.close()
     _clean_up(directory, keep_journal=bool(server.supervisor.tasks))
 
 

@@ -13,12 +13,12 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .base import DriverError
-from .launcher import SOCKET
+from .launcher import SOCKET, WITHOUT_GROUPS
 from .launcher_server import PROTOCOL
 from .proctree import MARKER
 from .rotation import KEPT_BYTES
@@ -64,6 +64,8 @@ class LauncherClient:
         Called with each exit that the launcher pushes.
     output_bytes
         How much the launcher is to keep of a task's stdout or stderr that has become twice as long.
+    control_groups
+        Whether a launcher that is started may use the machine's control groups.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class LauncherClient:
         on_tasks: Callable[[list[Message]], None],
         on_exit: Callable[[Message], None],
         output_bytes: int = KEPT_BYTES,
+        control_groups: bool = True,
     ) -> None:
         self._state_dir = state_dir
         self._output_bytes = output_bytes
+        self._options = () if control_groups else (WITHOUT_GROUPS,)
         self._on_tasks = on_tasks
         self._on_exit = on_exit
         self._reader: asyncio.StreamReader | None = None
@@ -86,6 +90,7 @@ class LauncherClient:
         self._trouble = ""
         self.pid: int | None = None
         self.features: frozenset[str] = frozenset()
+        self.groups: dict[str, str] = {}
 
     async def open(self) -> None:
         """Connect, starting a launcher if there is none.
@@ -203,6 +208,7 @@ class LauncherClient:
                     )
                 self.pid = hello["pid"]
                 self.features = frozenset(hello.get("features", ()))
+                self.groups = hello.get("groups", {})
                 self._on_tasks((await self._ask_first("list"))["tasks"])
             except (ConnectionError, BlockingIOError) as error:
                 # It was just leaving, or has more clients in its queue than it takes.
@@ -223,7 +229,7 @@ class LauncherClient:
             try:
                 return _connect_socket(self._state_dir)
             except (FileNotFoundError, ConnectionRefusedError):
-                await _start_launcher(self._state_dir)
+                await _start_launcher(self._state_dir, self._options)
             # Another backend's launcher may hold the lock already and not listen yet.
             settled = loop.time() + _SETTLE_SECONDS
             while loop.time() < settled:
@@ -289,13 +295,13 @@ def _connect_socket(state_dir: Path) -> socket.socket:
     return connection
 
 
-async def _start_launcher(state_dir: Path) -> None:
+async def _start_launcher(state_dir: Path, options: Sequence[str]) -> None:
     """Start a launcher, unless one holds the lock; return once it listens."""
     # The backend's own environment holds its credentials, and the launcher lives longer than they should.
     # The marker stays: a launcher that a task starts belongs to that task.
     kept = ("LD_LIBRARY_PATH", MARKER)
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    arguments = ["-I", "-S", "-X", "utf8", "-c", _BOOT, str(Path(__file__).parent), str(state_dir)]
+    arguments = ["-I", "-S", "-X", "utf8", "-c", _BOOT, str(Path(__file__).parent), *options, str(state_dir)]
     starter = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,

@@ -7,7 +7,7 @@ pushed to every client when a task has ended.
 =======  =========================================================  =============================
 verb     fields                                                     ok
 =======  =========================================================  =============================
-hello    output_bytes: kept of a long stdout or stderr               protocol, pid, features
+hello    output_bytes: kept of a long stdout or stderr               protocol, pid, features, groups
 start    task_id, command, environment, sandbox, user,              pid
          cpus, mem, mounts
 execute  as start, and seconds                                      code, or null if it was not
@@ -15,7 +15,7 @@ execute  as start, and seconds                                      code, or nul
 signal   task_id, signal
 list                                                                tasks: a list of
                                                                     task_id, pid, sandbox, ended,
-                                                                    exit_code, signal
+                                                                    exit_code, signal, excess, mem
 forget   task_id
 =======  =========================================================  =============================
 
@@ -40,10 +40,12 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from .cgroups import Groups
+from .custody import Task
 from .journal import Journal, Record
 from .order import Order, StartError
 from .rotation import Rotation
-from .supervisor import Supervisor, Task
+from .supervisor import Supervisor
 
 PROTOCOL = 1
 FEATURES = ("execute",)
@@ -83,11 +85,15 @@ class Server:
         A listening socket that does not block.
     journal
         The journal of the state directory, not loaded yet.
+    groups
+        The control groups that tasks can have.
     log
         Called with a sentence about anything a person should know.
     """
 
-    def __init__(self, listener: socket.socket, journal: Journal, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, listener: socket.socket, journal: Journal, groups: Groups, log: Callable[[str], None]
+    ) -> None:
         self._log = log
         self._listener = listener
         self._selector = selectors.DefaultSelector()
@@ -101,7 +107,8 @@ class Server:
             "forget": self._forget,
         }
         self._rotation = Rotation(log)
-        self.supervisor = Supervisor(journal, self._watch, self._unwatch, self._announce, log)
+        self._groups = groups
+        self.supervisor = Supervisor(journal, self._watch, self._unwatch, groups, self._announce, log)
         self._watch(listener.fileno(), self._accept)
         self._wakeup, wakeup = os.pipe()
         for descriptor in (self._wakeup, wakeup):
@@ -241,7 +248,12 @@ class Server:
         output_bytes = request.get("output_bytes")
         if isinstance(output_bytes, int) and output_bytes > 0:
             self._rotation.kept_bytes = output_bytes
-        return {"protocol": PROTOCOL, "pid": os.getpid(), "features": FEATURES}
+        return {
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "features": FEATURES,
+            "groups": self._groups.bases,
+        }
 
     def _running(self) -> list[Record]:
         return [task.record for task in self.supervisor.tasks.values() if not task.record.ended]
@@ -259,7 +271,12 @@ class Server:
             raise BadRequest(str(error)) from error
 
     def _announce(self, record: Record) -> None:
-        exit_ = {"task_id": record.task_id, "exit_code": record.exit_code, "signal": record.signal}
+        exit_ = {
+            "task_id": record.task_id,
+            "exit_code": record.exit_code,
+            "signal": record.signal,
+            "excess": record.excess,
+        }
         for client in list(self._clients):
             self._send(client, {"exit": exit_})
 
@@ -329,4 +346,6 @@ def _describe(record: Record) -> dict[str, object]:
         "ended": record.ended,
         "exit_code": record.exit_code if record.ended else None,
         "signal": record.signal if record.ended else None,
+        "excess": record.excess if record.ended else None,
+        "mem": record.mem,
     }

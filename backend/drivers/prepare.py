@@ -23,6 +23,8 @@ def prepare(order: Order) -> None:
     StartError
         If that cannot be done; the message says why.
     """
+    for entrance in order.groups:
+        _enter(entrance)
     os.setsid()
     os.umask(0o022)
     account = find_account(order.user)
@@ -53,6 +55,18 @@ def prepare(order: Order) -> None:
     for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _enter(entrance: str) -> None:
+    """Enter a control group; here and not in the launcher, since the kernel may take its time over it."""
+    try:
+        file = os.open(entrance, os.O_WRONLY)
+        try:
+            os.write(file, b"0")
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise StartError(f"The control group {entrance} cannot be entered: {error}", refused=False) from error
 
 
 def _make_sandbox(path: str, account: pwd.struct_passwd | None) -> None:

@@ -16,6 +16,7 @@ from hubfleet.api.rules import Violation
 
 from .adoption import SANDBOXES
 from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
+from .cgroups import Groups
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
 from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
 from .output import Sandboxes
@@ -49,6 +50,12 @@ class ProcessDriver:
     output_bytes
         How much is kept of a task's stdout, and of its stderr: the last bytes, up
         to twice as many.
+    enforce_memory
+        Whether a task that uses more memory than it reserves is ended: by the
+        kernel where control groups can be used, by measuring where not. None is
+        limited to less than 32 MiB, and one that reserves 0 not at all.
+    control_groups
+        Whether the launcher may use the machine's control groups where it can.
 
     Notes
     -----
@@ -67,6 +74,8 @@ class ProcessDriver:
         disk: float | None = None,
         port_range: tuple[int, int] = (31000, 32000),
         output_bytes: int = KEPT_BYTES,
+        enforce_memory: bool = True,
+        control_groups: bool = True,
     ) -> None:
         if not 1 <= port_range[0] <= port_range[1] <= 65535:
             raise ValueError(f"The port range is {port_range}; it must be (first, last) within 1 to 65535.")
@@ -78,9 +87,12 @@ class ProcessDriver:
         self._mem = mem
         self._disk = disk
         self._port_range = port_range
-        self._client = LauncherClient(self._state_dir, self._note_tasks, self._note_exit, output_bytes)
+        self._enforce_memory = enforce_memory
+        self._client = LauncherClient(
+            self._state_dir, self._note_tasks, self._note_exit, output_bytes, control_groups
+        )
         self._offer: Offer | None = None
-        self._leaders: dict[str, int] = {}
+        self._leaders: dict[str, tuple[int, float]] = {}
         self._commands = asyncio.Semaphore(_MOST_COMMANDS)
         self._ended: dict[str, TaskExit] = {}
         # One queue for each reader of `exits`; None is the end.
@@ -145,7 +157,7 @@ class ProcessDriver:
         DriverError
             If it cannot be told whether it was started. Ask again or `recover`.
         """
-        order = _order(spec)
+        order = self._order(spec)
         try:
             reply = await self._client.call("start", repeat=False, **order)
         except ConnectionLost:
@@ -155,12 +167,12 @@ class ProcessDriver:
                 return int(reply["pid"])
         pid = int(_result(reply)["pid"])
         if spec.task_id not in self._ended:
-            self._leaders[spec.task_id] = pid
+            self._leaders[spec.task_id] = pid, spec.mem if self._enforce_memory else 0
         return pid
 
     async def stats(self) -> Mapping[str, Usage]:
         """Return what each running task uses, by task id; a task that just ends may be missing."""
-        return await asyncio.to_thread(measure, dict(self._leaders))
+        return await asyncio.to_thread(measure, dict(self._leaders), Groups(self._client.groups))
 
     async def execute(self, spec: TaskSpec, command: Sequence[str], seconds: float) -> int | None:
         """Run a command beside a running task: as its account, in its sandbox, with its environment.
@@ -188,7 +200,7 @@ class ProcessDriver:
                     "The launcher was started by an older version, which runs no commands beside tasks;"
                     " a new one takes its place when its tasks have ended."
                 )
-            order = {**_order(spec), "command": list(command), "seconds": seconds}
+            order = {**self._order(spec), "command": list(command), "seconds": seconds}
             reply = await self._client.call("execute", repeat=False, within=seconds + CALL_SECONDS, **order)
         code: int | None = _result(reply)["code"]
         return code
@@ -281,6 +293,18 @@ class ProcessDriver:
             else:
                 directory.chmod(mode)
 
+    def _order(self, spec: TaskSpec) -> dict[str, Any]:
+        return {
+            "task_id": spec.task_id,
+            "command": list(spec.command),
+            "environment": dict(spec.environment),
+            "sandbox": str(spec.sandbox),
+            "user": spec.user,
+            "cpus": spec.cpus,
+            "mem": spec.mem if self._enforce_memory else 0,
+            "mounts": [asdict(mount) for mount in spec.mounts],
+        }
+
     def _measure(self) -> Offer:
         return Offer(
             host=self._host,
@@ -294,7 +318,7 @@ class ProcessDriver:
             if task["ended"]:
                 self._note_exit(task)
             else:
-                self._leaders[task["task_id"]] = task["pid"]
+                self._leaders[task["task_id"]] = task["pid"], task.get("mem", 0)
 
     def _note_exit(self, task: Message) -> None:
         exit_ = _exit_of(task)
@@ -305,21 +329,11 @@ class ProcessDriver:
                 reader.put_nowait(exit_)
 
 
-def _order(spec: TaskSpec) -> dict[str, Any]:
-    return {
-        "task_id": spec.task_id,
-        "command": list(spec.command),
-        "environment": dict(spec.environment),
-        "sandbox": str(spec.sandbox),
-        "user": spec.user,
-        "cpus": spec.cpus,
-        "mem": spec.mem,
-        "mounts": [asdict(mount) for mount in spec.mounts],
-    }
-
-
 def _exit_of(task: Message) -> TaskExit:
-    return TaskExit(task["task_id"], task["exit_code"], task["signal"])
+    excess = task.get("excess")
+    return TaskExit(
+        task["task_id"], task["exit_code"], task["signal"], excess, out_of_memory=excess is not None
+    )
 
 
 def _result(reply: Message) -> Message:

@@ -19,62 +19,16 @@ from collections.abc import Callable
 from functools import partial
 
 from .adoption import find_lost
+from .cgroups import Groups
 from .commands import Commands, Done
+from .custody import LONGEST_PAUSE, Settled, Sweep, Task
 from .fork import fork_task, read_outcome
 from .journal import Journal, Record
+from .limits import Limits
 from .order import Order, StartError
-from .proctree import Identity, Process, Snapshot, boot_id, read_process, send_signal
+from .proctree import Process, Snapshot, boot_id, read_process, send_signal
 
-SWEEP_SECONDS = 10.0
-"""How long remains of a task are looked for. What a SIGKILL has not ended by then hangs in the kernel."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.2
 _REWRITE_LINES = 5000
-
-Settled = Callable[["Task", "StartError | None"], None]
-"""Told how a start went."""
-
-
-class Task:
-    """One task and what is known of its processes."""
-
-    __slots__ = ("known", "outcome", "outcome_text", "record", "sweep", "waiting", "watched")
-
-    def __init__(self, record: Record, *, watched: bool = True) -> None:
-        self.record = record
-        # Whether the leader's end is, or was, seen when it comes.
-        self.watched = watched
-        self.outcome = -1  # descriptor, while starting
-        self.outcome_text = b""
-        self.waiting: list[Settled] = []
-        self.known: set[Identity] = set()
-        self.sweep: Sweep | None = None
-
-    @property
-    def leader(self) -> Identity:
-        """The task's first process."""
-        return self.record.pid, self.record.started
-
-    @property
-    def runs(self) -> bool:
-        """Whether the leader is alive, as far as is known."""
-        return not self.record.ended and self.sweep is None
-
-
-class Sweep:
-    """The search for what an ended leader left behind: when to look next, and until when."""
-
-    __slots__ = ("due", "pause", "until")
-
-    def __init__(self, now: float) -> None:
-        self.due = now
-        self.pause = _FIRST_PAUSE
-        self.until = now + SWEEP_SECONDS
-
-    def wait(self, now: float) -> None:
-        """Look again after a pause, longer each time."""
-        self.due = now + self.pause
-        self.pause = min(self.pause * 2, _LONGEST_PAUSE)
 
 
 class Supervisor:
@@ -86,6 +40,8 @@ class Supervisor:
         Where their lives are written down.
     watch, unwatch
         Have a callback called when a descriptor becomes readable, or no more.
+    groups
+        The control groups that tasks can have.
     announce
         Called with the record of a task that has ended.
     log
@@ -97,12 +53,15 @@ class Supervisor:
         journal: Journal,
         watch: Callable[[int, Callable[[], None]], None],
         unwatch: Callable[[int], None],
+        groups: Groups,
         announce: Callable[[Record], None],
         log: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._watch = watch
         self._unwatch = unwatch
+        self._groups = groups
+        self._limits = Limits(groups)
         self._announce = announce
         self._log = log
         self._boot = boot_id()
@@ -121,6 +80,7 @@ class Supervisor:
         records = self._journal.load()
         for lost in find_lost(state_dir, records, self._boot):
             self._log(f"Task {lost.task_id} (process {lost.pid}) runs, but is not in the journal; it is now.")
+            lost.mem = self._groups.limit(lost.task_id) / (1 << 20)
             records[lost.task_id] = lost
         self._journal.rewrite(records.values())
         for record in records.values():
@@ -132,6 +92,7 @@ class Supervisor:
                     task.sweep = Sweep(time.monotonic())
                 else:
                     self._end(task)
+        self._groups.sweep({task_id for task_id, task in self.tasks.items() if not task.record.ended})
 
     def start(self, order: Order, settled: Settled) -> None:
         """Start a task; `settled` is called once it runs, or with the reason why it does not.
@@ -165,6 +126,7 @@ class Supervisor:
         order.beside = task.record.pid
         # The journal's word: it is where the task was started, whatever the request says.
         order.sandbox = task.record.sandbox
+        order.groups = self._groups.entrances(order.task_id)
         self._commands.start(order, seconds, done)
         self._snapshot = None
 
@@ -175,7 +137,10 @@ class Supervisor:
             return
         if self._snapshot is None:
             self._snapshot = self._look()
-        for process in self._find_processes(task, self._snapshot):
+        processes = self._find_processes(task, self._snapshot)
+        if signum == signal.SIGKILL:
+            self._groups.kill(task_id)
+        for process in processes:
             if not send_signal(process, signum):
                 self._log(f"Process {process.pid} of task {task_id} does not let us send it signal {signum}.")
 
@@ -228,9 +193,15 @@ class Supervisor:
             snapshot = self._look()
             for task, sweep in due:
                 self._sweep(task, sweep, snapshot, now)
+        due_look = self._hold_to_limits()
         # What was seen in this turn of the loop may be wrong in the next.
         self._snapshot = None
         times = [sweep.due for task, sweep in sweeping if task.sweep is not None]
+        if due_look is not None:
+            times.append(due_look)
+        if self._groups.pending:
+            self._groups.catch_up()
+            times.append(now + LONGEST_PAUSE)
         if (due_command := self._commands.tick(now)) is not None:
             times.append(due_command)
         if self._journal.behind:
@@ -240,7 +211,39 @@ class Supervisor:
                 times.append(now + 1.0)
         return min(times, default=None)
 
+    def _hold_to_limits(self) -> float | None:
+        """End the tasks that use more memory than they may; return when to look again."""
+        limited = [
+            (task_id, task.record.mem)
+            for task_id, task in self.tasks.items()
+            if task.runs and task.record.mem > 0 and task.record.excess is None
+        ]
+        found, due = self._limits.look(limited, self._ids_of)
+        for task_id, excess in found.items():
+            self.tasks[task_id].record.excess = excess
+            self.signal(task_id, signal.SIGKILL)
+        return due
+
+    def _ids_of(self, task_id: str) -> list[int]:
+        if self._groups.bases:
+            return self._groups.processes(task_id)
+        if self._snapshot is None:
+            self._snapshot = self._look()
+        return [process.pid for process in self._find_processes(self.tasks[task_id], self._snapshot)]
+
     def _fork(self, order: Order) -> Task:
+        try:
+            order.groups = self._groups.make(order.task_id, order.cpus, order.mem)
+        except OSError as error:
+            # It is found by the process tree then, and its memory measured.
+            self._log(f"Task {order.task_id} has no control group: {error}")
+        try:
+            return self._fork_into(order)
+        except StartError:
+            self._groups.remove(order.task_id)
+            raise
+
+    def _fork_into(self, order: Order) -> Task:
         forked = fork_task(order)
         self._snapshot = None
         process = read_process(forked.pid)
@@ -248,7 +251,7 @@ class Supervisor:
             # Not reaped yet, so it is there; only a /proc that hides it can be the reason.
             forked.abandon()
             raise StartError("The launcher cannot read /proc, without which no task can be kept track of.")
-        record = Record(order.task_id, forked.pid, process.started, self._boot, order.sandbox)
+        record = Record(order.task_id, forked.pid, process.started, self._boot, order.sandbox, order.mem)
         try:
             self._journal.append(record.lines()[0])
         except OSError as error:
@@ -312,6 +315,11 @@ class Supervisor:
         processes = snapshot.of_task(
             task.record.task_id, task.leader, task.known, leader_was_watched=task.watched
         )
+        seen = {process.pid for process in processes}
+        for pid in self._groups.processes(task.record.task_id):
+            process = None if pid in seen else read_process(pid)
+            if process is not None and not process.dead:
+                processes.append(process)
         task.known = {process.identity for process in processes}
         return processes
 
@@ -328,18 +336,24 @@ class Supervisor:
             self._log(f"Task {task.record.task_id} is reported as ended, but SIGKILL did not end: {pids}")
             self._end(task)
         else:
+            self._groups.kill(task.record.task_id)
             for process in remains:
                 send_signal(process, signal.SIGKILL)
             sweep.wait(now)
 
     def _end(self, task: Task) -> None:
         task.sweep = None
-        task.record.ended = True
+        record = task.record
+        record.ended = True
+        if record.excess is None and record.exit_code != 0:
+            record.excess = self._limits.was_exceeded(record.task_id, record.mem)
+        self._groups.remove(record.task_id)
         self._journal.append_or_keep(task.record.lines()[1])
         self._announce(task.record)
 
     def _drop(self, task: Task) -> None:
         del self.tasks[task.record.task_id]
+        self._groups.remove(task.record.task_id)
         self._journal.append_or_keep({"event": "forget", "task_id": task.record.task_id})
         if self._journal.lines > max(_REWRITE_LINES, 4 * len(self.tasks)):
             try:

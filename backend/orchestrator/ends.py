@@ -33,6 +33,8 @@ def outcome(instance: Instance, end: TaskEnd) -> tuple[Condition, str]:
         return Condition.KILLED, instance.kill_reason or end.exit.message
     if end.failure is not None:
         return Condition.FAILED, end.failure
+    if end.exit.out_of_memory:
+        return Condition.FAILED, end.exit.message
     if end.exit.exit_code is None and end.exit.signal is None:
         return Condition.GONE, end.exit.message
     if end.exit.exit_code == 0:

@@ -604,6 +604,8 @@ def test_a_lost_journal_loses_no_running_task(site: Site) -> None:
         "ended": False,
         "exit_code": None,
         "signal": None,
+        "excess": None,
+        "mem": 0,
     }
     launcher.ask("signal", task_id=site.id_of("kept"), signal=9)
     assert launcher.exit_of(site.id_of("kept")) == (None, None)
