@@ -26,6 +26,9 @@ class State:
         self.archive = store.archive
         self.apps = {record.id: record for record in store.load_apps()}
         self.deployments = {deployment.id: deployment for deployment in store.load_deployments()}
+        self._deployments_of: dict[str, dict[str, DeploymentRecord]] = {}
+        for deployment in self.deployments.values():
+            self._index(deployment)
         self.instances = {instance.id: instance for instance in store.load_instances()}
         self._by_app: dict[str, dict[str, Instance]] = {}
         for instance in self.instances.values():
@@ -163,18 +166,28 @@ class State:
     # -- deployments --------------------------------------------------------------------
 
     def deployments_of(self, app_id: str) -> list[DeploymentRecord]:
-        """Return the deployments that affect an app."""
-        return [found for found in self.deployments.values() if app_id in found.affected_apps]
+        """Return the deployments that affect an app, oldest first."""
+        return list(self._deployments_of.get(app_id, {}).values())
 
     def put_deployment(self, deployment: DeploymentRecord) -> None:
-        """Keep a deployment."""
+        """Keep a deployment; the apps that it affects never change."""
         self._store.save_deployment(deployment)
         self.deployments[deployment.id] = deployment
+        self._index(deployment)
+
+    def _index(self, deployment: DeploymentRecord) -> None:
+        for app_id in deployment.affected_apps:
+            self._deployments_of.setdefault(app_id, {})[deployment.id] = deployment
 
     def drop_deployment(self, deployment: DeploymentRecord) -> None:
         """Forget a deployment."""
         self._store.delete_deployment(deployment.id)
         self.deployments.pop(deployment.id, None)
+        for app_id in deployment.affected_apps:
+            of_app = self._deployments_of.get(app_id, {})
+            of_app.pop(deployment.id, None)
+            if not of_app:
+                self._deployments_of.pop(app_id, None)
 
     # -- strangers ----------------------------------------------------------------------
 
