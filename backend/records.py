@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from enum import StrEnum
@@ -171,11 +172,19 @@ class AppRecord(BaseModel):
     app: App
     backoff: Backoff | None = None
     last_task_failure: TaskFailure | None = None
+    _text: tuple[App, str] | None = PrivateAttr(None)
 
     @property
     def id(self) -> str:
         """The app's id."""
         return self.app.id
+
+    @property
+    def text(self) -> str:
+        """The definition in JSON as the API shows it; worked out once, for lists show it over and over."""
+        if self._text is None or self._text[0] is not self.app:
+            self._text = (self.app, json.dumps(self.app.to_wire(), separators=(",", ":")))
+        return self._text[1]
 
 
 class DeploymentRecord(BaseModel):

@@ -293,10 +293,29 @@ class Orchestrator:
             self._begin_probing(instance)
         self._enqueue(instance.app_id)
 
-    def kill(self, instance: Instance, reason: str | None = None) -> None:
-        """End an instance's task; unless its goal says otherwise another one follows."""
+    def kill(self, instance: Instance, reason: str | None = None, *, wipe: bool = False) -> None:
+        """End an instance's task; unless its goal says otherwise another one follows.
+
+        Parameters
+        ----------
+        reason
+            Why, if it is not for somebody's asking.
+        wipe
+            Whether the instance goes too, so that what follows is another instance.
+        """
         instance.kill_reason = instance.kill_reason or reason
+        if wipe:
+            instance.goal = Goal.STOPPED
+            self.state.put_instance(instance)
+            self._enqueue(instance.app_id)
         self._kill(instance)
+
+    def reset_delay(self, app_id: str) -> None:
+        """Hold an app back no longer: what waits for its back-off may start."""
+        record = self.state.apps[app_id]
+        record.backoff = None
+        self.state.put_app(record)
+        self.placer.wake()
 
     def _kill(self, instance: Instance) -> None:
         """End an instance's task; to repeat it does no harm."""

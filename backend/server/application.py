@@ -6,16 +6,19 @@ import logging
 
 from tornado.web import RequestHandler
 
-from .apps import AppHandler, AppsHandler, AppTasksHandler
+from .apps import AppHandler, AppsHandler, RestartHandler
 from .base import ApiHandler, Services, UnknownHandler
+from .deployments import DeploymentHandler, DeploymentsHandler
 from .files import FileHandler
 from .history import AppHistoryHandler, TaskHistoryHandler
 from .limits import LimitedApplication
 from .metrics import MetricsHandler, PrometheusHandler
+from .queue import QueueDelayHandler, QueueHandler
 from .quota import QuotaHandler
 from .stream import EventsHandler
 from .system import InfoHandler, LeaderHandler, LoggingHandler, PingHandler, PluginsHandler
-from .tasks import DeploymentHandler, DeploymentsHandler, KillTasksHandler, QueueHandler
+from .tasks import AppTaskHandler, AppTasksHandler, KillTasksHandler, TasksHandler
+from .versions import VersionHandler, VersionsHandler
 
 log = logging.getLogger("hubfleet.backend.access_log")
 
@@ -33,8 +36,14 @@ def make_application(services: Services) -> LimitedApplication:
             ("/v2/leader/?", LeaderHandler, own),
             ("/v2/plugins/?", PluginsHandler, own),
             ("/v2/apps/?", AppsHandler, own),
+            # Ids are greedy, since they contain slashes; what may follow one comes first.
+            ("/v2/apps/(.+)/restart/?", RestartHandler, own),
             ("/v2/apps/(.+)/tasks/?", AppTasksHandler, own),
+            ("/v2/apps/(.+)/tasks/([^/]+)/?", AppTaskHandler, own),
+            ("/v2/apps/(.+)/versions/?", VersionsHandler, own),
+            ("/v2/apps/(.+)/versions/([^/]+)/?", VersionHandler, own),
             ("/v2/apps/(.+?)/?", AppHandler, own),
+            ("/v2/tasks/?", TasksHandler, own),
             ("/v2/tasks/([^/]+)/files/(stdout|stderr)", FileHandler, own),
             ("/v2/tasks/([^/]+)/history/?", TaskHistoryHandler, own),
             ("/v2/history/apps/(.+?)/?", AppHistoryHandler, own),
@@ -42,6 +51,7 @@ def make_application(services: Services) -> LimitedApplication:
             ("/v2/deployments/?", DeploymentsHandler, own),
             ("/v2/deployments/([^/]+)", DeploymentHandler, own),
             ("/v2/queue/?", QueueHandler, own),
+            ("/v2/queue/(.+)/delay/?", QueueDelayHandler, own),
             ("/v2/events/?", EventsHandler, own),
             ("/hubfleet/quota/?", QuotaHandler, own),
         ],

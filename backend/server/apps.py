@@ -1,81 +1,45 @@
-"""``/v2/apps`` and what is below it (``marathon-v2`` 1.1)."""
+"""``/v2/apps``: apps listed, made, shown, changed and ended (``marathon-v2`` 1.1)."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from hubfleet.api.app import App
-from hubfleet.api.ids import canonical
-from hubfleet.api.status import AppStatus, DeploymentRef
-from hubfleet.api.wire import format_timestamp
+from hubfleet.api.ids import canonical, is_within
 
 from .. import events
-from ..definition import changed_app, new_app, rollback_version
+from ..definition import new_app
 from ..orchestrator.refusals import ChangeRefused
-from ..records import AppRecord, Condition
-from ..state import State
+from ..records import AppRecord
+from . import selectors, updates
 from .answers import NotFoundHere
-from .base import ApiHandler
-
-
-def app_status(state: State, record: AppRecord) -> AppStatus:
-    """Return an app with what becomes of it."""
-    launched = [instance for instance in state.instances_of(record.id) if instance.launched]
-    health = [instance.healthy for instance in launched]
-    # The definition is our own, already checked; only the rest is new.
-    return AppStatus.model_construct(
-        **dict(record.app),
-        tasks_staged=sum(1 for instance in launched if instance.condition is Condition.PROVISIONED),
-        tasks_running=sum(1 for instance in launched if instance.condition is Condition.RUNNING),
-        tasks_healthy=health.count(True),
-        tasks_unhealthy=health.count(False),
-        tasks=[instance.to_task() for instance in launched],
-        deployments=[DeploymentRef(id=deployment.id) for deployment in state.deployments_of(record.id)],
-        last_task_failure=record.last_task_failure,
-    )
-
-
-def embedded(status: AppStatus, embeds: set[str]) -> dict[str, Any]:
-    """Return the JSON object of an app with the asked parts; counts and deployments always."""
-    body = status.to_wire()
-    if not embeds & {"tasks", "failures"}:
-        body.pop("tasks", None)
-    if not embeds & {"lastTaskFailure", "failures"}:
-        body.pop("lastTaskFailure", None)
-    elif "stderr" not in embeds and "lastTaskFailure" in body:
-        # Our own, and only for those who ask: the client 0.13.0 takes no field that it does not know.
-        body["lastTaskFailure"].pop("stderr", None)
-    return body
-
-
-def asked_embeds(handler: ApiHandler) -> set[str]:
-    """Return what a request wants embedded, without the prefixes."""
-    return {value.rpartition(".")[2] for value in handler.get_query_arguments("embed")}
+from .appinfo import ALWAYS, app_pieces, listing, wanted_parts
+from .base import ApiHandler, Terms
 
 
 class AppsHandler(ApiHandler):
     """All apps."""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """List the apps that the caller sees."""
+        means = self._selection()
+        wanted = wanted_parts(self.get_query_arguments("embed")) | ALWAYS
+        state = self.orchestrator.state
+        records = [record for record in state.apps.values() if self.caller.sees(record.id)]
+        pieces = (app_pieces(state, record, wanted) for record in records if means(record.app))
+        await self.write_pieces(listing("apps", pieces))
+
+    def _selection(self) -> Callable[[App], bool]:
+        """Return what says which apps the query means."""
         wanted_id = self.get_query_argument("id", "").lower()
         wanted_cmd = self.get_query_argument("cmd", "").lower()
-        if self.get_query_argument("label", ""):
-            # To answer with all apps would be worse than not to answer.
-            raise ChangeRefused("Selecting apps by label is not supported yet; list them all, and choose")
-        embeds = asked_embeds(self)
-        state = self.orchestrator.state
-        self.write_json(
-            {
-                "apps": [
-                    embedded(app_status(state, record), embeds)
-                    for record in state.apps.values()
-                    if self.caller.sees(record.id)
-                    and wanted_id in record.id
-                    and wanted_cmd in (record.app.cmd or "").lower()
-                ]
-            }
+        labels: Callable[[Mapping[str, str]], bool]
+        try:
+            labels = selectors.parse(self.get_query_argument("label", "", strip=False))
+        except selectors.BadSelector as error:
+            raise ChangeRefused(str(error)) from None
+        return lambda app: (
+            wanted_id in app.id.lower() and wanted_cmd in (app.cmd or "").lower() and labels(app.labels)
         )
 
     def post(self) -> None:
@@ -83,61 +47,89 @@ class AppsHandler(ApiHandler):
         app = new_app(self.json_body(), cannot=self.orchestrator.cannot)
         self.caller.require_change(app.id)
         app = self.caller.admit(app, self.orchestrator.state.apps)
-        deployment = self.orchestrator.changes.create(
-            app, self.flag("force"), permit=self.permit(), share=self.caller.share
-        )
+        deployment = self.orchestrator.changes.create(app, self.flag("force"), **self.terms)
         record = self.orchestrator.state.apps[app.id]
-        self.announce(record.app)
+        announce(self, record.app)
         self.set_header("Location", f"/v2/apps{app.id}")
         self.set_header("Marathon-Deployment-Id", deployment.id)
-        body = embedded(app_status(self.orchestrator.state, record), {"tasks"})
-        body.pop("versionInfo", None)
-        self.write_json(body, 201)
+        # As it was asked for: what the backend added to it is in the answers to come (``marathon-v2`` 1.1).
+        body = app.model_copy(update={"version": record.app.version, "version_info": None}).to_wire()
+        none_yet = dict.fromkeys(("tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy"), 0)
+        self.write_json({**body, **none_yet, "deployments": [{"id": deployment.id}]}, 201)
 
-    def announce(self, app: App) -> None:
-        """Tell that an app was accepted over the API."""
-        address = self.request.remote_ip or ""
-        self.orchestrator.bus.publish(events.api_post(address, self.request.path, app))
+    def put(self) -> None:
+        """Change some apps, or make them, in one deployment."""
+        self._change_all(partial=self.flag("partialUpdate", True), creates=True)
+
+    def patch(self) -> None:
+        """Change some apps, all of which must be there, in one deployment."""
+        self._change_all(partial=True, creates=False)
+
+    def _change_all(self, *, partial: bool, creates: bool) -> None:
+        state = self.orchestrator.state
+        require = self.caller.require_change
+        apps = updates.targets(
+            state, self.json_body(), require, self.orchestrator.cannot, partial=partial, creates=creates
+        )
+        for app in apps:
+            self.caller.require_change(app.id)
+        admitted = [self.caller.admit(app, state.apps) for app in apps]
+        deployment = self.orchestrator.changes.put_all(admitted, self.flag("force"), **self.terms)
+        self.write_deployment(deployment)
 
 
-class AppHandler(AppsHandler):
-    """One app."""
+def announce(handler: ApiHandler, app: App) -> None:
+    """Tell that an app was accepted over the API."""
+    address = handler.request.remote_ip or ""
+    handler.orchestrator.bus.publish(events.api_post(address, handler.request.path, app))
 
-    def get(self, path: str) -> None:  # type: ignore[override]
-        """Show an app with its tasks."""
+
+class AppHandler(ApiHandler):
+    """One app, or with ``*`` in place of its name all apps of a group."""
+
+    async def get(self, path: str) -> None:
+        """Show an app with its tasks, or those of a group."""
+        wanted = wanted_parts(self.get_query_arguments("embed"))
+        wanted |= ALWAYS | {"tasks", "lastTaskFailure"}
+        state = self.orchestrator.state
+        if is_group(path):
+            pieces = (app_pieces(state, record, wanted) for record in apps_of_group(self, path))
+            await self.write_pieces(listing("*", pieces))
+            return
         record = self.visible_app(path)
-        status = app_status(self.orchestrator.state, record)
-        self.write_json({"app": embedded(status, {"tasks", "lastTaskFailure"} | asked_embeds(self))})
+        await self.write_pieces(('{"app":', *app_pieces(state, record, wanted), "}"))
 
     def put(self, path: str) -> None:
         """Change an app, or make it."""
+        self._change(path, partial=self.flag("partialUpdate", True), creates=True)
+
+    def patch(self, path: str) -> None:
+        """Change an app that is there."""
+        self._change(path, partial=True, creates=False)
+
+    def _change(self, path: str, *, partial: bool, creates: bool) -> None:
         app_id = canonical(path)
         self.caller.require_change(app_id)
-        body = self.json_body()
-        cannot = self.orchestrator.cannot
-        record = self.orchestrator.state.apps.get(app_id)
-        former = rollback_version(body)
-        if record is not None and former is not None:
-            app = self._former(app_id, former)
-        elif record is None or not self.flag("partialUpdate", True):
-            app = new_app(body, app_id, cannot=cannot)
-        else:
-            app = changed_app(record.app, body, cannot=cannot)
-        app = self.caller.admit(app, self.orchestrator.state.apps)
-        known = app.id in self.orchestrator.state.apps
-        deployment = self.orchestrator.changes.put(
-            app, self.flag("force"), permit=self.permit(), share=self.caller.share
+        state = self.orchestrator.state
+        record = state.apps.get(app_id)
+        former = record.app if record else None
+        app = updates.target(
+            state,
+            app_id,
+            former,
+            self.json_body(),
+            self.orchestrator.cannot,
+            partial=partial,
+            creates=creates,
         )
-        self.announce(self.orchestrator.state.apps[app.id].app)
+        self.caller.require_change(app.id)
+        app = self.caller.admit(app, state.apps)
+        known = app.id in state.apps
+        deployment = self.orchestrator.changes.put(app, self.flag("force"), **self.terms)
+        announce(self, state.apps[app.id].app)
         if not known:
             self.set_header("Location", f"/v2/apps{app.id}")
         self.write_deployment(deployment, 200 if known else 201)
-
-    def _former(self, app_id: str, version: datetime) -> App:
-        app = self.orchestrator.state.version(app_id, version)
-        if app is None:
-            raise NotFoundHere(f"App '{app_id}' does not exist in version {format_timestamp(version)}")
-        return app
 
     def delete(self, path: str) -> None:
         """End an app."""
@@ -148,11 +140,52 @@ class AppHandler(AppsHandler):
         )
 
 
-class AppTasksHandler(ApiHandler):
-    """The tasks of one app."""
+class RestartHandler(AppHandler):
+    """``…/restart``: for POST the restart of an app, else the app of that name (which none can have)."""
 
-    def get(self, path: str) -> None:
-        """List the tasks of an app."""
+    def post(self, path: str) -> None:
+        """Replace all tasks of an app."""
         record = self.visible_app(path)
-        status = app_status(self.orchestrator.state, record)
-        self.write_json({"tasks": [task.to_wire() for task in status.tasks]})
+        self.caller.require_change(record.id)
+        terms: Terms = {**self.terms, "permit": self.permit(record.id)}
+        self.write_deployment(self.orchestrator.changes.restart(record.id, self.flag("force"), **terms))
+
+    async def get(self, path: str) -> None:
+        """Show the app of that name."""
+        await super().get(f"{path}/restart")
+
+    def put(self, path: str) -> None:
+        """Change the app of that name."""
+        super().put(f"{path}/restart")
+
+    def patch(self, path: str) -> None:
+        """Change the app of that name."""
+        super().patch(f"{path}/restart")
+
+    def delete(self, path: str) -> None:
+        """End the app of that name."""
+        super().delete(f"{path}/restart")
+
+
+def is_group(path: str) -> bool:
+    """Whether a path means all apps of a group: ``*``, ``group/*``."""
+    return path == "*" or path.endswith("/*")
+
+
+def apps_of_group(handler: ApiHandler, path: str) -> list[AppRecord]:
+    """Return the apps at any depth of a group that the caller sees.
+
+    Raises
+    ------
+    NotFoundHere
+        There is no such group for this caller.
+    """
+    group = canonical(path[:-1])
+    found = [
+        record
+        for record in handler.orchestrator.state.apps.values()
+        if handler.caller.sees(record.id) and (not group or is_within(record.id, group))
+    ]
+    if group and not found:
+        raise NotFoundHere(f"Group '{group}' does not exist")
+    return found

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import responses
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from hubfleet.api.ids import canonical
+from hubfleet.api.wire import format_timestamp, parse_timestamp
 
 from ..access import NOBODY, Caller, HubUnreachable, TooManyUnknown
 from ..admission import Admission
@@ -22,13 +26,28 @@ from ..definition import parse_json
 from ..metrics import Metrics
 from ..orchestrator.changes import Permit
 from ..orchestrator.orchestrator import Orchestrator
-from ..orchestrator.refusals import Locked
+from ..orchestrator.refusals import ChangeRefused, Locked
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
 from .limits import MAX_BODY_BYTES
+from .media import accepts, is_json
 
 log = logging.getLogger("hubfleet.backend.server")
+
+
+TURN_SECONDS = 0.01
+"""How long a large answer is worked at before others have their turn."""
+
+SLOW_READER_SECONDS = 60.0
+"""How long a reader of a large answer may take for what fits into its buffers."""
+
+
+class Terms(TypedDict):
+    """On which terms a caller's change is taken; see `orchestrator.changes.Changes`."""
+
+    permit: Permit
+    share: str | None
 
 
 @dataclass(frozen=True)
@@ -67,13 +86,21 @@ class ApiHandler(RequestHandler):
         self.set_header("Pragma", "no-cache")
         self.set_header("Expires", "0")
         self.set_header("X-Frame-Options", "DENY")
+        self.set_header("X-XSS-Protection", "1; mode=block")
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Marathon-Leader", f"{self.request.protocol}://{self.request.host}")
 
     async def prepare(self) -> None:
         """Find out who asks, before anything else."""
         await self.identify()
+        self.negotiate()
         if len(self.request.body) > MAX_BODY_BYTES:
             raise HTTPError(413, reason=f"A request body has at most {MAX_BODY_BYTES} bytes")
+
+    def negotiate(self) -> None:
+        """Refuse who does not take what there is to answer, before anything is done."""
+        if not accepts(self.request.headers.get("Accept"), "application/json"):
+            raise HTTPError(406)
 
     async def identify(self) -> None:
         """Find out who asks."""
@@ -100,11 +127,48 @@ class ApiHandler(RequestHandler):
     def compute_etag(self) -> None:
         """Make no tag: nothing here is to be cached."""
 
+    # -- what every resource understands --------------------------------------------------
+
+    def head(self, *path: Any, **named: Any) -> Any:
+        """Answer as to GET, but for the body, which tornado leaves out."""
+        return self.get(*path, **named)
+
+    def options(self, *_: str) -> None:
+        """Say which methods there are."""
+        self.set_header("Allow", self._allowed())
+        self.finish()
+
+    def _allowed(self) -> str:
+        """Return the methods that this resource has."""
+        own = type(self)
+        has = {
+            name
+            for name in self.SUPPORTED_METHODS
+            if getattr(own, name.lower()) is not getattr(RequestHandler, name.lower())
+        }
+        if "GET" not in has:
+            has.discard("HEAD")
+        return ", ".join(name for name in self.SUPPORTED_METHODS if name in has)
+
     # -- reading ------------------------------------------------------------------------
 
     def json_body(self) -> Any:
-        """Return the JSON value of the body."""
+        """Return the JSON value of the body; one that says to be something else is not read."""
+        if self.request.body and not is_json(self.request.headers.get("Content-Type")):
+            raise HTTPError(415)
         return parse_json(self.request.body)
+
+    def moment(self, text: str) -> datetime:
+        """Return the moment that a timestamp of a request means."""
+        try:
+            return parse_timestamp(text)
+        except ValueError as error:
+            raise ChangeRefused(str(error)) from None
+
+    @property
+    def terms(self) -> Terms:
+        """On which terms the caller's changes are taken: within the quotas, and counted for the caller."""
+        return {"permit": self.permit(), "share": self.caller.share}
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a boolean of the query string; what is not "true" in some spelling is false."""
@@ -132,10 +196,38 @@ class ApiHandler(RequestHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(shown_to(self.caller, body), separators=(",", ":")))
 
+    async def write_pieces(self, pieces: Iterable[str]) -> None:
+        """Finish with JSON that comes in pieces, so that a large answer holds up nobody.
+
+        The pieces are made as they are sent, and no faster than the reader takes them.
+        """
+        self.set_header("Content-Type", "application/json")
+        hidden: list[str] = []
+        write = hidden.append if self.caller.hides else self.write
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + TURN_SECONDS
+        try:
+            for piece in pieces:
+                write(piece)
+                if loop.time() >= turn_ends:
+                    async with asyncio.timeout(SLOW_READER_SECONDS):
+                        if not self.caller.hides:
+                            await self.flush()
+                    await asyncio.sleep(0)
+                    turn_ends = loop.time() + TURN_SECONDS
+            # What is hidden is found in whole values; that is left to a thread, since there may be many.
+            self.finish(await asyncio.to_thread(self._shown, "".join(hidden)) if hidden else None)
+        except (StreamClosedError, TimeoutError):
+            # The reader has gone, or does not read: nothing can be finished in good order.
+            self.detach().close()
+
+    def _shown(self, text: str) -> str:
+        return json.dumps(shown_to(self.caller, json.loads(text)), separators=(",", ":"))
+
     def write_deployment(self, deployment: DeploymentRecord, status: int = 200) -> None:
         """Finish with the answer to an accepted change."""
         self.set_header("Marathon-Deployment-Id", deployment.id)
-        version = deployment.to_deployment().to_wire()["version"]
+        version = format_timestamp(deployment.version)
         self.write_json({"version": version, "deploymentId": deployment.id}, status)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
@@ -150,6 +242,8 @@ class ApiHandler(RequestHandler):
         status, body = answer_to(error) or (status_code, {"message": responses.get(status_code, "")})
         if isinstance(error, TooManyUnknown):
             self.set_header("Retry-After", str(error.seconds))
+        if status == 405:
+            self.set_header("Allow", self._allowed())
         if status == 401:
             self.set_header("WWW-Authenticate", 'Basic realm="hubfleet", token')
         self.write_json(body, status)

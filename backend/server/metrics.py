@@ -36,6 +36,9 @@ class MetricsHandler(_FiguresHandler):
 class PrometheusHandler(_FiguresHandler):
     """The figures as Prometheus scrapes them."""
 
+    def negotiate(self) -> None:
+        """Refuse nobody: there is a text form for all."""
+
     async def get(self) -> None:
         """Answer in the newest text form that the scraper takes."""
         await self.measure()

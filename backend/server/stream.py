@@ -6,7 +6,7 @@ import asyncio
 import json
 
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError
+from tornado.web import HTTPError, RequestHandler
 
 from hubfleet.api.status import Event
 
@@ -26,12 +26,16 @@ IDENTIFIED_SECONDS = 60.0
 class EventsHandler(ApiHandler):
     """One reader of the events, for as long as it reads."""
 
+    head = RequestHandler.head  # not like GET: without a body there is nothing to wait for
     _sender: asyncio.Task[None] | None = None
+
+    def negotiate(self) -> None:
+        """Refuse who does not ask for just this, as Marathon does."""
+        if self.request.headers.get("Accept", "") != "text/event-stream":
+            raise HTTPError(405, reason="The event stream needs the header Accept: text/event-stream")
 
     async def get(self) -> None:
         """Send events as they happen."""
-        if self.request.headers.get("Accept", "") != "text/event-stream":
-            raise HTTPError(405, reason="The event stream needs the header Accept: text/event-stream")
         types = set(self.get_query_arguments("event_type"))
         subscription = Subscription(
             wants=lambda event: (not types or event.event_type in types) and self.caller.hears(event),

@@ -1,156 +1,172 @@
-"""``/v2/tasks/delete``, ``/v2/deployments`` and ``/v2/queue`` (``marathon-v2`` 1.2)."""
+"""Tasks: of all apps, of one or of a group, and their end (``marathon-v2`` 1.1 and 1.2)."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hubfleet.api.status import Delay, OffersSummary, QueueItem, Reject
-from hubfleet.api.wire import now
+from hubfleet.api.app import App
+from hubfleet.api.ids import canonical
 
 from ..definition import WrongShape
-from ..orchestrator import backoff
-from ..orchestrator.placement import Reason
-from ..records import Backoff, Condition, Goal, Instance
+from ..orchestrator.refusals import NoSuchPath
+from ..records import Condition, Instance
 from .answers import BadRequest, NotFoundHere
-from .apps import asked_embeds
+from .appinfo import compact, listing, task_texts
+from .apps import AppHandler, apps_of_group, is_group
 from .base import ApiHandler
 
-# Both forms of task id (``marathon-v2`` section 3).
+# All forms of task id (``marathon-v2`` section 3).
 _TASK_ID = re.compile(r"(.+)\.(instance-|marathon-)?([^_.]+)([._][^.]+(\.\d+)?)?")
 
+_BY_STATUS = {"running": Condition.RUNNING, "staging": Condition.PROVISIONED}
 
-class KillTasksHandler(ApiHandler):
+
+class KillingHandler(ApiHandler):
+    """What ends tasks, in one of three ways: replaced, wiped, or with their apps' counts lowered."""
+
+    scale: bool
+    wipe: bool
+
+    def read_manner(self) -> None:
+        """Read from the query how tasks are to end."""
+        self.scale, self.wipe = self.flag("scale"), self.flag("wipe")
+        if self.scale and self.wipe:
+            raise BadRequest("You cannot use scale and wipe at the same time.")
+
+    def kill(self, victims: Sequence[Instance]) -> bool:
+        """End tasks, all or none of them; return whether that was answered, as a deployment is."""
+        for instance in victims:
+            self.caller.require_change(instance.app_id)
+        if self.scale:
+            changes = self.orchestrator.changes
+            self.write_deployment(changes.kill_and_scale(victims, self.flag("force"), **self.terms))
+            return True
+        for instance in victims:
+            self.orchestrator.kill(instance, wipe=self.wipe)
+        return False
+
+    def launched(self, app_id: str) -> list[Instance]:
+        """Return the instances of an app that have a task."""
+        return [each for each in self.orchestrator.state.instances_of(app_id) if each.launched]
+
+    def app_to_kill_in(self, path: str) -> str:
+        """Return the id of the app whose tasks are to end.
+
+        Raises
+        ------
+        NoSuchPath, NotFoundHere
+            It is not there, or has nothing that could be scaled.
+        """
+        app_id = canonical(path)
+        hidden = app_id not in self.orchestrator.state.apps or not self.caller.sees(app_id)
+        if self.scale and (hidden or not self.orchestrator.state.instances_of(app_id)):
+            raise NoSuchPath(app_id)
+        record = self.visible_app(path)
+        self.caller.require_change(record.id)
+        return record.id
+
+
+class TasksHandler(ApiHandler):
+    """The tasks of all apps."""
+
+    async def get(self) -> None:
+        """List the tasks that the caller sees, with the service ports of their apps."""
+        asked = self.get_query_arguments("status") + self.get_query_arguments("status[]")
+        conditions = {_BY_STATUS[status] for status in asked if status in _BY_STATUS}
+        await self.write_pieces(listing("tasks", ((text,) for text in self._texts(conditions))))
+
+    def _texts(self, conditions: set[Condition]) -> Iterator[str]:
+        state = self.orchestrator.state
+        for record in [record for record in state.apps.values() if self.caller.sees(record.id)]:
+            for instance in state.instances_of(record.id):
+                if instance.launched and (not conditions or instance.condition in conditions):
+                    yield compact({**instance.to_task().to_wire(), "servicePorts": service_ports(record.app)})
+
+
+def service_ports(app: App) -> list[int]:
+    """Return the ports under which an app's ports are known to all, 0 where none is assigned."""
+    if app.port_definitions is not None:
+        return [definition.port for definition in app.port_definitions]
+    mappings = app.container.port_mappings if app.container else None
+    return [mapping.service_port for mapping in mappings or ()]
+
+
+class KillTasksHandler(KillingHandler):
     """Tasks that are to end."""
 
     def post(self) -> None:
         """Kill tasks by id, and with ``scale`` lower their apps' counts by as many."""
-        scale, wipe = self.flag("scale"), self.flag("wipe")
-        if scale and wipe:
-            raise BadRequest("You cannot use scale and wipe at the same time.")
+        self.read_manner()
         victims = self._victims(self.json_body())
-        for instance in victims:
-            self.caller.require_change(instance.app_id)
-        if scale:
-            self.write_deployment(
-                self.orchestrator.changes.kill_and_scale(
-                    victims, self.flag("force"), permit=self.permit(), share=self.caller.share
-                )
-            )
-            return
-        for instance in victims:
-            self.orchestrator.kill(instance)
-        self.write_json({"tasks": [instance.to_task().to_wire() for instance in victims]})
+        if not self.kill(victims):
+            self.write_json({"tasks": [instance.to_task().to_wire() for instance in victims]})
 
     def _victims(self, body: Any) -> list[Instance]:
         ids = body.get("ids") if isinstance(body, dict) else None
         if not isinstance(ids, list):
             raise WrongShape([{"path": "/ids", "errors": ["error.expected.jsarray"]}])
-        running = {
-            instance.task_id: instance
-            for instance in self.orchestrator.state.instances.values()
-            if instance.launched and self.caller.sees(instance.app_id)
-        }
         for task_id in ids:
             if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id):
                 raise BadRequest(
                     f"Invalid task id '{task_id}'. [A task id ends in .instance-<uuid>._app.<n>]"
                 )
         # Each once, in the order given; an id that is not there, or no more, is passed over.
-        return [running[task_id] for task_id in dict.fromkeys(ids) if task_id in running]
+        found = [self._find(task_id) for task_id in dict.fromkeys(ids)]
+        return [instance for instance in found if instance is not None]
+
+    def _find(self, task_id: str) -> Instance | None:
+        instance = self.orchestrator.state.instances.get(task_id.rpartition("._app.")[0])
+        if instance is None or instance.task_id != task_id or not instance.launched:
+            return None
+        return instance if self.caller.sees(instance.app_id) else None
 
 
-class DeploymentsHandler(ApiHandler):
-    """The deployments under way."""
+class AppTasksHandler(KillingHandler):
+    """The tasks of one app, or of all apps of a group."""
 
-    def get(self) -> None:
-        """List the deployments of the apps that the caller sees."""
-        self.write_json(
-            [
-                deployment.to_deployment().to_wire()
-                for deployment in self.orchestrator.state.deployments.values()
-                if self.sees_deployment(deployment.id)
-            ]
-        )
+    async def get(self, path: str) -> None:
+        """List the tasks."""
+        records = apps_of_group(self, path) if is_group(path) else [self.visible_app(path)]
+        state = self.orchestrator.state
+        texts = (text for record in records for text in task_texts(state.instances_of(record.id)))
+        await self.write_pieces(listing("tasks", ((text,) for text in texts)))
 
-
-class DeploymentHandler(ApiHandler):
-    """One deployment."""
-
-    def delete(self, deployment_id: str) -> None:
-        """Cancel a deployment: with ``force`` where it is, else by going back."""
-        deployment = self.orchestrator.state.deployments.get(deployment_id)
-        if deployment is None or not self.sees_deployment(deployment_id):
-            raise NotFoundHere(f"DeploymentPlan {deployment_id} does not exist")
-        for app_id in deployment.affected_apps:
-            self.caller.require_change(app_id)
-        if self.flag("force"):
-            self.orchestrator.changes.cancel(deployment_id)
-            self.set_status(202)
-            self.finish()
-        else:
-            self.write_deployment(
-                self.orchestrator.changes.revert(deployment_id, permit=self.permit(), share=self.caller.share)
-            )
+    def delete(self, path: str) -> None:
+        """Kill the tasks of an app, all or those on one host."""
+        self.read_manner()
+        host = self.get_query_argument("host", "*")
+        victims = [each for each in self.launched(self.app_to_kill_in(path)) if host in ("*", each.host)]
+        if not self.kill(victims):
+            self.write_json({"tasks": [instance.to_task().to_wire() for instance in victims]})
 
 
-class QueueHandler(ApiHandler):
-    """What waits."""
+class AppTaskHandler(AppHandler, KillingHandler):
+    """One task of an app; or an app whose group is called ``tasks``, which is as legal."""
 
-    def get(self) -> None:
-        """List the apps some of whose instances wait, and why."""
-        waiting: dict[str, list[Instance]] = {}
-        for instance in self.orchestrator.state.instances.values():
-            if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
-                waiting.setdefault(instance.app_id, []).append(instance)
-        embeds = asked_embeds(self)
-        items = [
-            self._item(app_id, instances)
-            for app_id, instances in waiting.items()
-            if self.caller.sees(app_id) and app_id in self.orchestrator.state.apps
-        ]
-        if "explanation" not in embeds:
-            # Our own, and only for those who ask: the client 0.13.0 takes no field that it does not know.
-            items = [item.model_copy(update={"explanation": None}) for item in items]
-        self.write_json({"queue": [item.to_wire() for item in items]})
+    def delete(self, path: str, name: str) -> None:  # type: ignore[override]
+        """Kill a task."""
+        whole = canonical(f"{path}/tasks/{name}")
+        if whole in self.orchestrator.state.apps and self.caller.sees(whole):
+            super().delete(whole)
+            return
+        self.read_manner()
+        victims = [each for each in self.launched(self.app_to_kill_in(path)) if each.task_id == name]
+        if self.kill(victims):
+            return
+        if not victims:
+            raise NotFoundHere(f"Task '{name}' does not exist")
+        self.write_json({"task": victims[0].to_task().to_wire()})
 
-    def _item(self, app_id: str, instances: list[Instance]) -> QueueItem:
-        record = self.orchestrator.state.apps[app_id]
-        reasons = self.orchestrator.placer.reasons.get(app_id, [])
-        rejects = [
-            Reject(reason=code, declined=count, processed=len(reasons))
-            for code, count in Counter(reason.code for reason in reasons).items()
-        ]
-        return QueueItem(
-            count=len(instances),
-            since=min(instance.since for instance in instances),
-            delay=queue_delay(record.backoff, now()),
-            processed_offers_summary=OffersSummary(
-                processed_offers_count=len(reasons),
-                unused_offers_count=len(reasons),
-                reject_summary_last_offers=rejects,
-                reject_summary_launch_attempt=rejects,
-            ),
-            app=record.app,
-            explanation=explanation(reasons, record.backoff, now()),
-        )
+    async def get(self, path: str, name: str) -> None:  # type: ignore[override]
+        """Show the app of that name."""
+        await super().get(f"{path}/tasks/{name}")
 
+    def put(self, path: str, name: str) -> None:  # type: ignore[override]
+        """Change the app of that name."""
+        super().put(f"{path}/tasks/{name}")
 
-def queue_delay(held: Backoff | None, at: datetime) -> Delay:
-    """Return how long an app is still held back."""
-    launch_at = backoff.launch_at(held)
-    left = 0.0 if launch_at is None else (launch_at - at).total_seconds()
-    return Delay(time_left_seconds=max(0, math.ceil(left)), overdue=left <= -1 or launch_at is None)
-
-
-def explanation(reasons: list[Reason], held: Backoff | None, at: datetime) -> str | None:
-    """Return why an app waits, as a sentence that somebody can act on."""
-    launch_at = backoff.launch_at(held)
-    if launch_at is not None and launch_at > at:
-        return f"its last task ended; the next one is started in {(launch_at - at).total_seconds():.1f} s"
-    # What might become free says more than what never fits, where there is both.
-    ordered = sorted(reasons, key=lambda reason: not reason.ever)
-    return ordered[0].sentence if ordered else None
+    def patch(self, path: str, name: str) -> None:  # type: ignore[override]
+        """Change the app of that name."""
+        super().patch(f"{path}/tasks/{name}")
