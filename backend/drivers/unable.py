@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hubfleet.api.app import App
+from hubfleet.api.app import App, HostVolume
 from hubfleet.api.rules import Violation
 
 _ELSEWHERE = "the drivers for Docker Swarm and Nomad could, and Marathon"
@@ -33,8 +33,14 @@ def _container(app: App) -> Iterator[Violation]:
         )
     elif app.cmd is None and not app.args:
         yield Violation("/", "without an image there must be a command: give 'cmd' or 'args'")
-    if container.volumes:
-        yield Violation("/container/volumes", f"the process driver mounts no volumes yet; {_ELSEWHERE}")
+    for index, volume in enumerate(container.volumes):
+        path = f"/container/volumes({index})"
+        if isinstance(volume, HostVolume):
+            yield Violation(path, f"the process driver mounts no host paths yet; {_ELSEWHERE}")
+        else:
+            yield Violation(
+                path, f"the process driver makes no volumes of its own, it has only host paths; {_MARATHON}"
+            )
     if container.linux_info is not None:
         yield Violation(
             "/container/linuxInfo", f"the process driver confines no system calls or memory; {_MARATHON}"
@@ -47,6 +53,18 @@ def _surroundings(app: App) -> Iterator[Violation]:
     if app.secrets or any(not isinstance(value, str) for value in app.env.values()):
         yield Violation(
             "/secrets", f"the process driver has no store of secrets; give their values in 'env'; {_MARATHON}"
+        )
+    limits = app.resource_limits
+    if limits is not None and limits.mem is not None and limits.mem != app.mem:
+        yield Violation(
+            "/resourceLimits/mem",
+            f"the process driver holds a task to its 'mem', for the others' sake; ask for more; {_MARATHON}",
+        )
+    if limits is not None and isinstance(limits.cpus, float):
+        yield Violation(
+            "/resourceLimits/cpus",
+            "the process driver parts cpus by shares, and leaves to a task what nobody else uses; "
+            f'ask for "unlimited"; {_MARATHON}',
         )
     if app.executor not in ("", "//cmd"):
         yield Violation(
