@@ -24,7 +24,9 @@ async def pids(backend: RunningBackend, task_id: str) -> set[int]:
 async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
     rest: Rest, backend: RunningBackend
 ) -> None:
-    await rest.create("/workers", instances=5)
+    # They take a second to end, in which the plan is to be seen.
+    lingering = "trap '' TERM; exec sleep 600"
+    await rest.create("/workers", cmd=lingering, instances=5, taskKillGracePeriodSeconds=1)
     tasks = await rest.running("/workers", 5)
     await rest.deployed()
     victims = [task["id"] for task in tasks[1:4]]
