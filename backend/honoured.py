@@ -26,7 +26,6 @@ _NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
     ("/constraints", lambda app: bool(app.constraints), "constraints are not kept yet; leave them out"),
     ("/requirePorts", lambda app: app.require_ports, "ports are chosen for the app; use $PORT0, $PORT1 …"),
     ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
-    ("/dependencies", lambda app: bool(app.dependencies), "not kept yet; start the apps one by one"),
     ("/healthChecks", lambda app: _has_command(app), "COMMAND checks are not made yet; use HTTP or TCP"),
 )
 

@@ -7,12 +7,13 @@ is the orchestrator's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from hubfleet.api import labels
 from hubfleet.api.app import App, VersionInfo
+from hubfleet.api.dependencies import CYCLIC
 from hubfleet.api.rules import Violation
 from hubfleet.api.status import Action, Step
 from hubfleet.api.wire import format_timestamp
@@ -22,7 +23,7 @@ from ..drivers import Offer
 from ..events import EventBus
 from ..records import AppRecord, DeploymentRecord, Goal, Instance
 from ..state import State
-from . import plans
+from . import dependencies, plans
 from .placement import impossible
 from .refusals import (
     AppExists,
@@ -204,19 +205,19 @@ class Changes:
             are then good as they are.
         """
         targets = self._with_owned(targets)
-        conflicts = self._conflicts(targets, force, share)
         before = {app_id: self._definition(app_id) for app_id in targets}
-        broken = [*self._misplaced(targets), *self._too_large(before, targets)]
+        levels, circular = self._levels(targets)
+        steps = plans.steps(before, targets, restarted, levels)
+        if victims and not steps:
+            steps = [Step(actions=[Action(action="ScaleApplication", app=app_id) for app_id in targets])]
+        conflicts = self._conflicts(plans.affected(steps), targets, force, share)
+        broken = [*self._misplaced(targets), *circular, *self._too_large(before, targets)]
         if broken:
             raise NotValid(broken)
         if permit is not None:
             permit(targets)
-        steps = plans.steps(before, targets, restarted)
         deployment = DeploymentRecord.of(self._state.next_version(), steps, share)
         deployment.originals = before
-        if victims and not deployment.steps:
-            scale = [Action(action="ScaleApplication", app=app_id) for app_id in targets]
-            deployment.steps = [Step(actions=scale)]
         with self._state.transaction():
             for conflict in conflicts:
                 self._state.drop_deployment(conflict)
@@ -255,11 +256,16 @@ class Changes:
         return record.app if record else None
 
     def _conflicts(
-        self, targets: Mapping[str, App | None], force: bool, share: str | None
+        self,
+        affected: Collection[str],
+        targets: Mapping[str, App | None],
+        force: bool,
+        share: str | None,
     ) -> list[DeploymentRecord]:
+        """Return the deployments that are in the way of a plan, which are cancelled for it."""
         found = {
             deployment.id: deployment
-            for app_id in targets
+            for app_id in affected
             for deployment in self._state.deployments_of(app_id)
         }
         if found and not force:
@@ -268,6 +274,18 @@ class Changes:
         if not all(app is None for app in targets.values()):
             self._check_room(found, share)
         return list(found.values())
+
+    def _levels(self, targets: Mapping[str, App | None]) -> tuple[dict[str, int], list[Violation]]:
+        """Return how far the new definitions are from those that depend on nothing, and what is wrong."""
+        wanted = [app_id for app_id, app in targets.items() if app is not None]
+        if len(wanted) <= 1 and not any(app.dependencies for app in targets.values() if app is not None):
+            return {}, []  # nothing to order, nothing circular: most changes need not look at all apps
+        after = {record.id: record.app for record in self._state.apps.values() if record.id not in targets}
+        after.update({app_id: app for app_id, app in targets.items() if app is not None})
+        try:
+            return dependencies.levels(after, wanted), []
+        except dependencies.Cycle:
+            return {}, [Violation("/", CYCLIC)]
 
     def _check_room(self, replaced: Mapping[str, DeploymentRecord], share: str | None) -> None:
         """Refuse one deployment more than may be under way, beside those that it replaces."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hubfleet.api.app import App
@@ -23,27 +23,44 @@ def same_configuration(before: App, after: App) -> bool:
 
 
 def steps(
-    before: Mapping[str, App | None], after: Mapping[str, App | None], restarted: Collection[str] = ()
+    before: Mapping[str, App | None],
+    after: Mapping[str, App | None],
+    restarted: Collection[str] = (),
+    levels: Mapping[str, int] | None = None,
 ) -> list[Step]:
     """Return the steps from the former definitions of some apps to their new ones.
 
     None is an app that was not there, or that is to go; `restarted` are those whose tasks
     are replaced although nothing else changes. Empty steps are left out, so that a change
-    that changes nothing is a plan without steps.
+    that changes nothing is a plan without steps. Apps of a lower level, which others depend
+    on, are moved in a step before those of a higher one.
     """
-    stop, start, move = Step(), Step(), Step()
+    stop, start = Step(), Step()
+    moves: dict[int, Step] = {}
     for app_id in after:
         old, new = before.get(app_id), after[app_id]
-        if new is None:
-            if old is not None:
-                stop.actions.append(Action(action="StopApplication", app=app_id))
-        elif old is None:
+        level = (levels or {}).get(app_id, 0)
+        name = _move(old, new, app_id in restarted)
+        if name is not None:
+            moves.setdefault(level, Step()).actions.append(Action(action=name, app=app_id))
+        if new is None and old is not None:
+            stop.actions.append(Action(action="StopApplication", app=app_id))
+        elif new is not None and old is None:
             start.actions.append(Action(action="StartApplication", app=app_id))
-            move.actions.append(Action(action="ScaleApplication", app=app_id))
-        elif same_configuration(old, new) and app_id not in restarted:
-            if old.instances != new.instances:
-                move.actions.append(Action(action="ScaleApplication", app=app_id))
-        else:
-            name = "ScaleApplication" if new.instances == 0 else "RestartApplication"
-            move.actions.append(Action(action=name, app=app_id))
-    return [step for step in (stop, start, move) if step.actions]
+    return [step for step in (stop, start, *(moves[level] for level in sorted(moves))) if step.actions]
+
+
+def affected(steps: Sequence[Step]) -> list[str]:
+    """Return the apps that some step touches, each once."""
+    return list(dict.fromkeys(action.app for step in steps for action in step.actions if action.app))
+
+
+def _move(old: App | None, new: App | None, restarted: bool) -> str | None:
+    """Return what is to be done with the tasks of an app that stays or comes."""
+    if new is None:
+        return None
+    if old is None:
+        return "ScaleApplication"
+    if same_configuration(old, new) and not restarted:
+        return "ScaleApplication" if old.instances != new.instances else None
+    return "ScaleApplication" if new.instances == 0 else "RestartApplication"

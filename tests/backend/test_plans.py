@@ -6,6 +6,7 @@ import pytest
 from instances import app
 
 from hubfleet.api.app import App
+from hubfleet.backend.orchestrator.dependencies import Cycle, levels
 from hubfleet.backend.orchestrator.plans import same_configuration, steps
 
 
@@ -64,3 +65,40 @@ def test_one_plan_stops_some_apps_and_starts_others() -> None:
 )
 def test_any_other_field_replaces_the_tasks(change: dict[str, object]) -> None:
     assert not same_configuration(app(1), app(1, **change))
+
+
+def depending(**dependencies: list[str]) -> dict[str, App]:
+    """Apps of the group /g by name, each with its dependencies."""
+    return {
+        f"/g/{name}": app(1, dependencies=paths).model_copy(update={"id": f"/g/{name}"})
+        for name, paths in dependencies.items()
+    }
+
+
+def test_a_level_is_the_longest_way_to_what_depends_on_nothing() -> None:
+    apps = depending(leaf=[], middle=["/g/leaf"], top=["/g/leaf", "/g/middle"], alone=["/not/there"])
+    assert levels(apps, apps) == {"/g/leaf": 1, "/g/middle": 2, "/g/top": 3, "/g/alone": 1}
+
+
+def test_who_depends_on_a_group_comes_after_all_of_it() -> None:
+    apps = depending(low=[], high=["/g/low"])
+    apps["/h"] = app(1, dependencies=["/g"])
+    assert levels(apps, ["/h"]) == {"/h": 3}
+
+
+def test_what_depends_on_itself_is_found_however_long_the_way() -> None:
+    chain = {f"n{index}": [f"/g/n{index + 1}"] for index in range(5000)}
+    assert levels(depending(**chain, n5000=[]), ["/g/n0"]) == {"/g/n0": 5001}
+    for circular in (depending(**chain, n5000=["/g/n0"]), depending(one=["/g"])):
+        with pytest.raises(Cycle):
+            levels(circular, list(circular)[:1])
+
+
+def test_each_level_is_a_step() -> None:
+    apps = depending(leaf=[], top=["/g/leaf"])
+    found = steps({}, dict(reversed(apps.items())), levels=levels(apps, apps))
+    assert [[(action.action, action.app) for action in step.actions] for step in found] == [
+        [("StartApplication", "/g/top"), ("StartApplication", "/g/leaf")],
+        [("ScaleApplication", "/g/leaf")],
+        [("ScaleApplication", "/g/top")],
+    ]

@@ -1,0 +1,75 @@
+"""Which apps come before which, by the ``dependencies`` of their definitions (``marathon-v2`` 4.1). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from hubfleet.api.app import App
+from hubfleet.api.ids import canonical, is_within
+
+
+class Cycle(Exception):
+    """An app depends on itself, by whatever detour."""
+
+
+def levels(apps: Mapping[str, App], wanted: Collection[str]) -> dict[str, int]:
+    """Return for each wanted app how long the longest chain of apps is that it depends on.
+
+    Parameters
+    ----------
+    apps
+        All apps there will be, by id. What is depended on and not among them is passed over.
+    wanted
+        Ids of apps. Only what these depend on is looked at.
+
+    Raises
+    ------
+    Cycle
+        There is one on the way.
+    """
+    members: dict[str, list[str]] = {}
+
+    def below(path: str) -> list[str]:
+        """Return the apps that a path names: one, or all of a group."""
+        if path not in members:
+            alone = path in apps
+            members[path] = [path] if alone else [app_id for app_id in apps if is_within(app_id, path)]
+        return members[path]
+
+    # A path is a node of its own, so that a group of many apps costs one edge for each and not for each pair.
+    def edges(node: tuple[str, str]) -> Iterable[tuple[str, str]]:
+        kind, name = node
+        if kind == "app":
+            return [("path", canonical(path)) for path in apps[name].dependencies]
+        return [("app", app_id) for app_id in below(name)]
+
+    found = _longest([("app", app_id) for app_id in wanted], edges)
+    return {app_id: found["app", app_id] for app_id in wanted}
+
+
+def _longest(
+    roots: Sequence[tuple[str, str]], edges: Callable[[tuple[str, str]], Iterable[tuple[str, str]]]
+) -> dict[tuple[str, str], int]:
+    """Return the length of the longest way down from each node; chains may be longer than Python's stack."""
+    lengths: dict[tuple[str, str], int] = {}
+    open_nodes: set[tuple[str, str]] = set()
+    stack = list(roots)
+    while stack:
+        node = stack[-1]
+        if node in lengths:
+            stack.pop()
+            continue
+        below = list(edges(node))
+        unknown = [each for each in below if each not in lengths]
+        if not unknown:
+            stack.pop()
+            open_nodes.discard(node)
+            # Only apps count; a path is as far as the farthest app it names.
+            own = 1 if node[0] == "app" else 0
+            lengths[node] = own + max((lengths[each] for each in below), default=0)
+            continue
+        open_nodes.add(node)
+        if not open_nodes.isdisjoint(unknown):
+            raise Cycle
+        stack.extend(unknown)
+    return lengths
