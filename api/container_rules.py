@@ -11,7 +11,7 @@ from .network import PortMapping
 from .violation import Violation
 
 _URI = re.compile(
-    r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[^#])(?!//(?:$|[?#])))?"
+    r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?=[^#])(?!//(?:$|[?#]))|(?![A-Za-z][A-Za-z0-9+.-]*:))"
     r"(?:[A-Za-z0-9\-._~:/?@!$&'()*+,;=\[\]]|%[0-9A-Fa-f]{2}|[^\x00-\xa0])*"
     r"(?:#(?:[A-Za-z0-9\-._~:/?@!$&'()*+,;=\[\]]|%[0-9A-Fa-f]{2}|[^\x00-\xa0])*)?"
 )
