@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from instances import app, instance, moment
 
 from hubfleet.api.app import App
-from hubfleet.backend.orchestrator.scaling import Motion, bounds, decide, settled
+from hubfleet.backend.orchestrator.scaling import Decision, Motion, bounds, decide, settled
 from hubfleet.backend.records import Condition, Goal, Health, Instance
 
 
@@ -183,3 +183,48 @@ def test_every_rolling_restart_ends_within_its_bounds(
         raise AssertionError("the restart never ends")
     assert decide(target, play.instances, Motion.RESTART).kill == []
     assert decide(target, play.instances, Motion.RESTART).start == 0
+
+
+def test_an_app_that_is_held_keeps_its_count_and_one_that_was_not_there_begins_nothing() -> None:
+    assert decide(app(3), [instance()], Motion.HOLD).start == 2
+    assert decide(None, [instance()], Motion.HOLD) == Decision()
+
+
+def test_only_a_restart_replaces_tasks() -> None:
+    for motion in (Motion.KEEP, Motion.SCALE, Motion.HOLD):
+        assert decide(app(2, version=5), [instance(), instance()], motion) == Decision()
+    assert decide(app(2, version=5), [instance(), instance()], Motion.RESTART).start == 2
+
+
+def test_a_scaling_starts_nothing_before_what_it_kills_is_gone() -> None:
+    instances = [instance(), instance(Condition.KILLING, goal=Goal.STOPPED)]
+    assert decide(app(3), instances, Motion.SCALE).start == 0
+    assert decide(app(3), instances[:1], Motion.SCALE).start == 2
+    assert decide(app(3), instances, Motion.KEEP).start == 2
+
+
+def test_of_a_single_instance_app_there_are_never_two() -> None:
+    strategy = {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
+    single = app(1, version=5, labels={"MARATHON_SINGLE_INSTANCE_APP": "true"}, upgradeStrategy=strategy)
+    old = instance()
+    decision = decide(single, [old], Motion.RESTART)
+    assert (decision.start, decision.kill) == (0, [old])
+    old.goal, old.condition = Goal.STOPPED, Condition.KILLING
+    for motion in (Motion.RESTART, Motion.SCALE, Motion.KEEP):
+        assert decide(single, [old], motion).start == 0
+    assert decide(single, [], Motion.RESTART).start == 1
+
+
+def test_a_surplus_is_taken_from_the_host_with_most() -> None:
+    spread = app(2, constraints=[["hostname", "GROUP_BY"]])
+    crowded = [instance(host="one", began=began) for began in (1, 2, 3)]
+    lonely = instance(host="two", began=9)
+    victims = decide(spread, [*crowded, lonely], Motion.SCALE).kill
+    assert [victim.id for victim in victims] == [crowded[2].id, crowded[1].id]
+
+
+def test_a_scaling_waits_for_what_it_started_and_not_for_what_was_ill_before() -> None:
+    ill, born = instance(healthy=False), instance(healthy=False, first_version=moment(5))
+    assert settled(app(1), [ill], Motion.SCALE, moment(5))
+    assert not settled(app(2), [ill, born], Motion.SCALE, moment(5))
+    assert not settled(app(1), [ill], Motion.RESTART, moment(5))

@@ -7,6 +7,7 @@ import random
 import secrets
 import shutil
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -259,3 +260,31 @@ async def test_a_backend_does_not_start_on_a_newer_or_damaged_store(
     database.write_bytes(good)
     await backend.start()
     await rest.running("/kept")
+
+
+async def test_a_backend_killed_amid_a_rolling_restart_goes_on_with_it(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    """Not ready yet are the new tasks when it is killed: the old ones serve until they are."""
+    await rest.create("/rolled", instances=2)
+    old = {task["id"] for task in await rest.running("/rolled", 2)}
+    await rest.deployed()
+    gate = backend.state_dir.parent / "gate"
+    port = (
+        "import http.server, os; http.server.HTTPServer(('', int(os.environ['PORT0'])), None).serve_forever()"
+    )
+    waiting = f'while [ ! -e {gate} ]; do sleep 0.05; done; exec {sys.executable} -c "{port}"'
+    check = {"protocol": "TCP", "intervalSeconds": 1, "gracePeriodSeconds": 300}
+    await rest("PUT", "/v2/apps/rolled", {"cmd": waiting, "healthChecks": [check]})
+    await rest.running("/rolled", 4)
+    (before,) = await rest.get("/v2/deployments")
+    await backend.kill()
+    await backend.start()
+    (after,) = await rest.get("/v2/deployments")
+    assert after == before
+    assert {task["id"] for task in await rest.running("/rolled", 4)} > old
+    gate.touch()
+    await rest.deployed()
+    new = {task["id"] for task in await rest.running("/rolled", 2)}
+    assert not new & old
+    assert await task_ids(backend) == Counter(new)
