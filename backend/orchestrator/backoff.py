@@ -8,9 +8,13 @@ from hubfleet.api.app import App
 
 from ..records import Backoff
 
+CHECK_SECONDS = 10.0
+"""How often Marathon looks for back-offs to be dropped."""
+
 
 def after_end(backoff: Backoff | None, app: App, at: datetime) -> Backoff:
     """Return the back-off after a task ended by itself at a moment."""
+    backoff = kept(backoff, app, at)
     delay = app.backoff_seconds if backoff is None else backoff.delay * app.backoff_factor
     return Backoff(delay=min(delay, app.max_launch_delay_seconds), reference=at)
 
@@ -20,9 +24,19 @@ def advanced(backoff: Backoff | None, at: datetime) -> Backoff | None:
     return None if backoff is None else Backoff(delay=backoff.delay, reference=at)
 
 
-def expired(backoff: Backoff, app: App, at: datetime) -> bool:
-    """Whether so long nothing ended that the next end counts as the first."""
-    return at > backoff.reference + timedelta(seconds=app.max_launch_delay_seconds + backoff.delay)
+def kept(backoff: Backoff | None, app: App, at: datetime, slack: float = 0) -> Backoff | None:
+    """Return the back-off, or None once so long nothing began or ended that the next end is as the first.
+
+    Parameters
+    ----------
+    slack
+        Seconds more that it is kept. Marathon looks every 10 s; without them an app held back
+        for the most there is would be free of it the moment that it starts.
+    """
+    if backoff is None:
+        return None
+    until = backoff.reference + timedelta(seconds=app.max_launch_delay_seconds + slack)
+    return None if at > until else backoff
 
 
 def launch_at(backoff: Backoff | None) -> datetime | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from instances import app, moment
@@ -35,11 +36,32 @@ def test_the_next_start_is_counted_from_the_end_and_again_from_each_start() -> N
     assert backoff.advanced(None, moment()) is None
 
 
-def test_after_a_long_peace_the_next_end_counts_as_the_first() -> None:
+@pytest.mark.parametrize(
+    ("second", "slack", "delay"),
+    [(100, 0, 20), (100.1, 0, 2), (110, backoff.CHECK_SECONDS, 10), (110.1, backoff.CHECK_SECONDS, None)],
+)
+def test_after_a_long_peace_the_next_end_counts_as_the_first(
+    second: float, slack: float, delay: float | None
+) -> None:
+    """What counts is the time since the last end, or since the last start."""
+    patient = app(maxLaunchDelaySeconds=100, backoffSeconds=2, backoffFactor=2)
     held = Backoff(delay=10, reference=moment(0))
-    patient = app(maxLaunchDelaySeconds=100)
-    assert not backoff.expired(held, patient, moment(110))
-    assert backoff.expired(held, patient, moment(110.1))
+    if slack:
+        kept = backoff.kept(held, patient, moment(second), slack)
+        assert (kept and kept.delay) == delay
+    else:
+        assert backoff.after_end(held, patient, moment(second)).delay == delay
+
+
+def test_an_app_that_fails_whenever_it_starts_is_held_back_for_the_most_for_ever() -> None:
+    failing = app(maxLaunchDelaySeconds=8, backoffSeconds=2, backoffFactor=2)
+    held, second, delays = None, 0.0, []
+    for _ in range(6):
+        held = backoff.after_end(held, failing, moment(second))
+        delays.append(held.delay)
+        second += held.delay + 0.5  # placed a little late, and it ends at once
+        held = backoff.advanced(backoff.kept(held, failing, moment(second), 10), moment(second))
+    assert delays == [2, 4, 8, 8, 8, 8]
 
 
 @given(
@@ -59,7 +81,7 @@ def test_no_definition_that_is_taken_makes_a_moment_that_is_none(
         launch = backoff.launch_at(held)
         assert launch is not None
         assert launch - moment() <= timedelta(seconds=most)
-        backoff.expired(held, extreme, moment(5))
+        backoff.kept(held, extreme, moment(5), backoff.CHECK_SECONDS)
 
 
 def test_a_back_off_that_begins_in_the_future_is_counted_from_now() -> None:
