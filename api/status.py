@@ -162,6 +162,8 @@ class OffersSummary(Wire):
 
     processed_offers_count: int = 0
     unused_offers_count: int = 0
+    last_unused_offer_at: Timestamp | None = None
+    last_used_offer_at: Timestamp | None = None
     reject_summary_last_offers: list[Reject] = Field(default_factory=list)
     reject_summary_launch_attempt: list[Reject] = Field(default_factory=list)
 

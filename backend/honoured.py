@@ -23,8 +23,6 @@ MOST_TEXT = 1024 * 1024
 # What the orchestrator does not do yet, a line for each.
 _NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
     ("/fetch", lambda app: bool(app.fetch), "nothing is fetched here yet; let the command do it"),
-    ("/constraints", lambda app: bool(app.constraints), "constraints are not kept yet; leave them out"),
-    ("/requirePorts", lambda app: app.require_ports, "ports are chosen for the app; use $PORT0, $PORT1 …"),
     ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
     ("/healthChecks", lambda app: _has_command(app), "COMMAND checks are not made yet; use HTTP or TCP"),
 )

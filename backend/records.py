@@ -84,6 +84,8 @@ class Instance(BaseModel):
     goal: Goal = Goal.RUNNING
     host: str = ""
     ports: list[int] = Field(default_factory=list)
+    gpus: list[int] = Field(default_factory=list)
+    """Which GPUs of its host the task has."""
     staged_at: datetime | None = None
     started_at: datetime | None = None
     kill_reason: str | None = None

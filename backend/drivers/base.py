@@ -25,6 +25,15 @@ class Offer:
     """What one place (a host of the engine) has in all, used or not.
 
     Memory and disk are MiB, as Marathon counts them.
+
+    Parameters
+    ----------
+    gpus
+        How many; they are called 0, 1, ….
+    attributes
+        What constraints may ask for by name, besides the host, its region and its zone.
+    ports
+        The first and the last port that tasks may be given, or None for any.
     """
 
     host: str
@@ -33,6 +42,9 @@ class Offer:
     disk: float
     gpus: int = 0
     attributes: Mapping[str, str] = field(default_factory=dict)
+    region: str | None = None
+    zone: str | None = None
+    ports: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +206,9 @@ class Driver(Protocol):
 
     async def free_ports(self, host: str, count: int, reserved: frozenset[int]) -> list[int]:
         """Return up to `count` TCP ports of `host` that are free now and not in `reserved`."""
+
+    async def taken_ports(self, host: str, ports: Sequence[int]) -> set[int]:
+        """Return which of these TCP ports of `host` are in use now, by whomever."""
 
     async def start(self, spec: TaskSpec) -> int:
         """Start a task and return its process id; a task that is there already is not started again."""

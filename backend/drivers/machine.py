@@ -8,8 +8,9 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -62,14 +63,7 @@ async def find_free_ports(
     reserved
         Ports to leave out.
     """
-    addresses = [(socket.AF_INET, ("0.0.0.0", 0))]  # noqa: S104 - bound to see, never listened on
-    try:
-        for family, _, _, _, address in await asyncio.get_running_loop().getaddrinfo(
-            host, None, type=socket.SOCK_STREAM
-        ):
-            addresses.append((family, address))  # type: ignore[arg-type]
-    except socket.gaierror:
-        pass  # not a name that this machine can resolve, so not an address that it has
+    addresses = await _addresses(host)
     candidates = [port for port in range(port_range[0], port_range[1] + 1) if port not in reserved]
     # At random, so that a port just given up is not the next one given out.
     random.shuffle(candidates)
@@ -77,11 +71,34 @@ async def find_free_ports(
     for tried, port in enumerate(candidates, 1):
         if len(free) >= count:
             break
-        if all(_can_bind(family, (address[0], port, *address[2:])) for family, address in addresses):
+        if _is_free(port, addresses):
             free.append(port)
         if tried % _TRIES_PER_TURN == 0:
             await asyncio.sleep(0)
     return free
+
+
+async def find_taken_ports(host: str, ports: Iterable[int]) -> set[int]:
+    """Return which of some TCP ports somebody holds, seen as in `find_free_ports`."""
+    addresses = await _addresses(host)
+    return {port for port in ports if not _is_free(port, addresses)}
+
+
+async def _addresses(host: str) -> list[tuple[int, Any]]:
+    """Return what a port must be free on: all addresses, and those of a host."""
+    addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", 0))]  # noqa: S104 - never listened on
+    try:
+        for family, _, _, _, address in await asyncio.get_running_loop().getaddrinfo(
+            host, None, type=socket.SOCK_STREAM
+        ):
+            addresses.append((family, address))
+    except socket.gaierror:
+        pass  # not a name that this machine can resolve, so not an address that it has
+    return addresses
+
+
+def _is_free(port: int, addresses: Iterable[tuple[int, Any]]) -> bool:
+    return all(_can_bind(family, (address[0], port, *address[2:])) for family, address in addresses)
 
 
 def _can_bind(family: int, address: tuple[object, ...]) -> bool:

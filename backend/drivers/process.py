@@ -17,8 +17,9 @@ from hubfleet.api.rules import Violation
 from .adoption import SANDBOXES
 from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
 from .cgroups import Groups
+from .gpus import count_gpus
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
-from .machine import find_free_ports, free_disk, usable_cpus, usable_memory
+from .machine import find_free_ports, find_taken_ports, free_disk, usable_cpus, usable_memory
 from .output import Sandboxes
 from .rotation import KEPT_BYTES
 from .unable import not_given_to_processes
@@ -56,6 +57,10 @@ class ProcessDriver:
         limited to less than 32 MiB, and one that reserves 0 not at all.
     control_groups
         Whether the launcher may use the machine's control groups where it can.
+    gpus
+        How many NVIDIA GPUs tasks may be given. None is all that this machine shows us.
+    attributes, region, zone
+        What constraints of apps may ask of this machine.
 
     Notes
     -----
@@ -76,6 +81,10 @@ class ProcessDriver:
         output_bytes: int = KEPT_BYTES,
         enforce_memory: bool = True,
         control_groups: bool = True,
+        gpus: int | None = None,
+        attributes: Mapping[str, str] | None = None,
+        region: str | None = None,
+        zone: str | None = None,
     ) -> None:
         if not 1 <= port_range[0] <= port_range[1] <= 65535:
             raise ValueError(f"The port range is {port_range}; it must be (first, last) within 1 to 65535.")
@@ -91,6 +100,10 @@ class ProcessDriver:
         self._client = LauncherClient(
             self._state_dir, self._note_tasks, self._note_exit, output_bytes, control_groups
         )
+        self._gpus = gpus
+        self._attributes = dict(attributes or {})
+        self._region = region
+        self._zone = zone
         self._offer: Offer | None = None
         self._leaders: dict[str, tuple[int, float]] = {}
         self._commands = asyncio.Semaphore(_MOST_COMMANDS)
@@ -142,9 +155,17 @@ class ProcessDriver:
 
     async def free_ports(self, host: str, count: int, reserved: frozenset[int]) -> list[int]:
         """Return up to `count` TCP ports of this machine that are free now and not in `reserved`."""
+        self._require_here(host)
+        return await find_free_ports(host, count, self._port_range, reserved)
+
+    async def taken_ports(self, host: str, ports: Sequence[int]) -> set[int]:
+        """Return which of these TCP ports of this machine are in use now, by whomever."""
+        self._require_here(host)
+        return await find_taken_ports(host, ports)
+
+    def _require_here(self, host: str) -> None:
         if host != self._host:
             raise DriverError(f"There is no host {host!r} here; the only one is {self._host!r}.")
-        return await find_free_ports(host, count, self._port_range, reserved)
 
     async def start(self, spec: TaskSpec) -> int:
         """Start a task and return its process id; a task that is there already is not started again.
@@ -311,6 +332,11 @@ class ProcessDriver:
             cpus=usable_cpus() if self._cpus is None else self._cpus,
             mem=usable_memory() if self._mem is None else self._mem,
             disk=free_disk(self._state_dir) if self._disk is None else self._disk,
+            gpus=count_gpus() if self._gpus is None else self._gpus,
+            attributes=self._attributes,
+            region=self._region,
+            zone=self._zone,
+            ports=self._port_range,
         )
 
     def _note_tasks(self, tasks: list[Message]) -> None:

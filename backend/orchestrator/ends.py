@@ -70,7 +70,7 @@ def schedule_again(instance: Instance, app: App) -> None:
     instance.condition = Condition.SCHEDULED
     instance.follow(app)
     instance.since = now()
-    instance.host, instance.ports = "", []
+    instance.host, instance.ports, instance.gpus = "", [], []
     instance.staged_at = instance.started_at = None
     instance.kill_reason = None
     instance.terminated_at = None

@@ -32,6 +32,7 @@ def environment(app: App, instance: Instance, base: Mapping[str, str], sandbox: 
         "PWD": sandbox,
         **_about_the_task(app, instance),
         **_ports(app, instance.ports),
+        **_gpus(instance.gpus),
         "HOST": instance.host,
         **{name: value for name, value in app.env.items() if isinstance(value, str)},
     }
@@ -68,3 +69,17 @@ def _ports(app: App, ports: Sequence[int]) -> dict[str, str]:
             if name := definitions[index].name:
                 variables[f"PORT_{name.upper()}"] = str(port)
     return variables
+
+
+def _gpus(indices: Sequence[int]) -> dict[str, str]:
+    """Return what shows programs the GPUs that are theirs, and hides all others.
+
+    Without any it must be the empty text: CUDA takes ``-1`` for none too, but programs
+    that read the variable themselves, as distributed's diagnostics, do not.
+    """
+    listed = ",".join(str(index) for index in indices)
+    return {
+        "CUDA_VISIBLE_DEVICES": listed,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "NVIDIA_VISIBLE_DEVICES": listed or "void",
+    }

@@ -29,7 +29,7 @@ from .deployments import Deployments
 from .ends import TaskEnd
 from .history import History
 from .limits import TaskLimits
-from .placer import Placer
+from .placer import Allocation, Placer
 from .probing import Probing
 from .remains import Remains
 from .runner import KILL_GRACE_SECONDS, TaskRunner
@@ -251,16 +251,16 @@ class Orchestrator:
 
     # -- instances ----------------------------------------------------------------------
 
-    def _place(self, instance: Instance, host: str, ports: list[int]) -> None:
+    def _place(self, instance: Instance, allocation: Allocation) -> None:
         """Give a waiting instance its place, and start its task."""
         record = self.state.apps[instance.app_id]
         instance.condition = Condition.PROVISIONED
-        instance.host, instance.ports, instance.staged_at = host, ports, now()
+        instance.host, instance.ports, instance.gpus = allocation.host, allocation.ports, allocation.gpus
+        instance.staged_at = now()
         with self.state.transaction():
             self.state.put_instance(instance)
-            if record.backoff is not None:
-                record.backoff = backoff.advanced(record.backoff, now())
-                self.state.put_app(record)
+            held = backoff.kept(record.backoff, record.app, now(), backoff.CHECK_SECONDS)
+            self._hold(record, backoff.advanced(held, now()))
             self._history.placed(instance)
         self._publish_state(instance)
         self._run(instance, found_running=False)
@@ -285,13 +285,21 @@ class Orchestrator:
         killing = instance.condition is Condition.KILLING
         if not killing:
             instance.condition = Condition.RUNNING
+        record = self.state.apps.get(instance.app_id)
         with self.state.transaction():
             self.state.put_instance(instance)
+            if record is not None and instance.config_version == config_version(record.app):
+                self._hold(record, backoff.advanced(record.backoff, now()))
             self._history.note(instance, "Started")
         if not killing:
             self._publish_state(instance)
             self._begin_probing(instance)
         self._enqueue(instance.app_id)
+
+    def _hold(self, record: AppRecord, held: Backoff | None) -> None:
+        if held != record.backoff:
+            record.backoff = held
+            self.state.put_app(record)
 
     def kill(self, instance: Instance, reason: str | None = None, *, wipe: bool = False) -> None:
         """End an instance's task; unless its goal says otherwise another one follows.
@@ -312,9 +320,7 @@ class Orchestrator:
 
     def reset_delay(self, app_id: str) -> None:
         """Hold an app back no longer: what waits for its back-off may start."""
-        record = self.state.apps[app_id]
-        record.backoff = None
-        self.state.put_app(record)
+        self._hold(self.state.apps[app_id], None)
         self.placer.wake()
 
     def _kill(self, instance: Instance) -> None:
@@ -359,10 +365,11 @@ class Orchestrator:
             self._history.ended(instance, message, end)
             if record is not None and app is not None:
                 if ends.is_failure(instance):
+                    self.placer.failed(instance)
                     stderr = last_lines(self._sandboxes / task_id / "stderr")
                     record.last_task_failure = ends.failure(instance, message, stderr)
                 if condition is not Condition.KILLED:
-                    record.backoff = self._next_backoff(record)
+                    record.backoff = backoff.after_end(record.backoff, record.app, now())
                 self.state.put_app(record)
                 self._history.restarting(instance, record.backoff, message)
                 ends.schedule_again(instance, app)
@@ -386,12 +393,6 @@ class Orchestrator:
         if app is not None and self._deployments.motion(app.id) is Motion.RESTART:
             return app if instance.config_version == config_version(app) else None
         return app
-
-    def _next_backoff(self, record: AppRecord) -> Backoff:
-        current = record.backoff
-        if current is not None and backoff.expired(current, record.app, now()):
-            current = None
-        return backoff.after_end(current, record.app, now())
 
     def _begin_probing(self, instance: Instance) -> None:
         app = self.state.definition(instance)

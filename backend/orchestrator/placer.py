@@ -1,26 +1,69 @@
-"""Gives waiting instances their places: the one writer of reservations, so nothing is overcommitted."""
+"""Gives waiting instances their places: the one writer of reservations, so nothing is overcommitted.
+
+A round looks at everything that waits, decides for all of it, asks the engine for the
+ports, and only then commits, each decision checked again against what is by then.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from hubfleet.api.app import App
-from hubfleet.api.rules import port_count
 from hubfleet.api.wire import now
 
 from ..drivers import Driver, DriverError
 from ..records import Condition, Goal, Instance, config_version
 from ..state import State
 from . import backoff
-from .placement import Place, Reason, choose, no_ports
+from .debounce import Debounce
+from .failures import Failures
+from .placement import (
+    Places,
+    Reason,
+    chosen_ports,
+    required_ports,
+    taken_ports,
+    too_few_ports,
+    with_required_ports,
+)
+from .waiting import Tally
 
 log = logging.getLogger("hubfleet.backend.placer")
 
 _IDLE_SECONDS = 30.0  # how often the waiting are looked at although nothing happened
 _ENGINE_PAUSE_SECONDS = 1.0
+_PORTS_SECONDS = 2.0  # ports are given up by others than our tasks, of whom we hear nothing
+_MOST_AT_ONCE = 50  # instances placed in one round, so that requests are answered in between
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What an instance gets of a place."""
+
+    host: str
+    ports: list[int]
+    gpus: list[int]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Instances of one app that wait, all alike."""
+
+    app: App
+    instances: list[Instance]
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """Where an instance is to go, unless something has changed by then."""
+
+    instance: Instance
+    app: App
+    host: str
 
 
 class Placer:
@@ -29,95 +72,200 @@ class Placer:
     Parameters
     ----------
     place
-        Called for each instance that gets a place, with the host and its ports;
-        when it returns the reservation must be in the state.
+        Called for each instance that gets a place, with what it gets there; when it
+        returns the reservation must be in the state.
     """
 
-    def __init__(
-        self, state: State, driver: Driver, place: Callable[[Instance, str, list[int]], None]
-    ) -> None:
+    def __init__(self, state: State, driver: Driver, place: Callable[[Instance, Allocation], None]) -> None:
         self._state = state
         self._driver = driver
         self._place = place
-        self._wakeup = asyncio.Event()
-        self.reasons: dict[str, list[Reason]] = {}
-        """Why the waiting instances of an app have no place, by app id."""
+        self._changes = Debounce()
+        self._failures = Failures()
+        self._tallies: dict[str, Tally] = {}
 
     def wake(self) -> None:
         """Say that something waits, or that something became free."""
-        self._wakeup.set()
+        self._changes.change()
+
+    def failed(self, instance: Instance) -> None:
+        """Take note that a task ended badly where it was."""
+        at = asyncio.get_running_loop().time()
+        self._failures.note(instance.app_id, instance.config_version, instance.host, at)
+
+    def tally(self, app_id: str) -> Tally:
+        """Return what came of the places tried for a waiting app."""
+        return self._tallies.get(app_id) or Tally()
+
+    def missing(self, app: App, instances: int) -> list[Reason]:
+        """Return why so many more instances of an app would have to wait; empty if they would not.
+
+        What waits already has its place before them. Ports that others than our tasks
+        hold are not known here, so that an instance may still have to wait for one.
+        """
+        places = self._places()
+        for group in self._groups():
+            for _ in group.instances:
+                found = places.choose(group.app)
+                if isinstance(found, list):
+                    break
+                places.reserve(group.app, found.offer.host, required_ports(group.app))
+        for _ in range(instances):
+            found = places.choose(app)
+            if isinstance(found, list):
+                return found or [Reason("InsufficientCpus", "there is no place at all now", True)]
+            places.reserve(app, found.offer.host, required_ports(app))
+        return []
 
     async def run(self) -> None:
         """Place instances for ever."""
         pause = _IDLE_SECONDS
         while True:
+            if pause > 0:
+                await self._changes.wait(pause)
+            else:
+                await asyncio.sleep(0)
             try:
-                await asyncio.wait_for(self._wakeup.wait(), pause)
-            except TimeoutError:
-                pass
-            self._wakeup.clear()
-            try:
-                pause = await self._place_all()
+                pause = await self.round()
             except DriverError as error:
                 log.warning("cannot place tasks now: %s", error)
                 pause = _ENGINE_PAUSE_SECONDS
 
-    async def _place_all(self) -> float:
+    async def round(self) -> float:
         """Place what fits, and return after how many seconds to look again."""
+        groups = self._groups()
+        waiting = {group.app.id for group in groups}
+        self._tallies = {app_id: tally for app_id, tally in self._tallies.items() if app_id in waiting}
+        if not groups:
+            return _IDLE_SECONDS
+        pause, due = _IDLE_SECONDS, []
+        for group in groups:
+            launch_at = self._launch_at(group.app)
+            if launch_at is not None and launch_at > now():
+                pause = min(pause, (launch_at - now()).total_seconds() + 0.001)
+            else:
+                due.append(group)
+        decisions = self._decide(due)
+        ports = await self._ask_for_ports(decisions)
+        again_in = self._commit(decisions, ports)
+        self._changes.acted()
+        return 0 if len(decisions) == _MOST_AT_ONCE else min(pause, again_in)
+
+    # -- look ---------------------------------------------------------------------------
+
+    def _groups(self) -> list[_Group]:
+        """Return what waits, the longest waiting first."""
         waiting: dict[str, list[Instance]] = {}
         for instance in self._state.instances.values():
             if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
                 waiting.setdefault(instance.app_id, []).append(instance)
-        self.reasons = {app_id: reasons for app_id, reasons in self.reasons.items() if app_id in waiting}
-        pause = _IDLE_SECONDS
-        # While the engine is asked for ports others may end, but only this coroutine reserves,
-        # so what was counted at the start is never too little.
-        places = self._places()
-        for app_id in sorted(waiting, key=lambda app_id: min(each.since for each in waiting[app_id])):
-            launch_at = self._launch_at(app_id)
-            if launch_at is not None and launch_at > now():
-                pause = min(pause, (launch_at - now()).total_seconds() + 0.001)
+        groups = []
+        for app_id, instances in waiting.items():
+            app = self._state.standing(app_id)
+            if app is None:
                 continue
-            await self._place_app(app_id, waiting[app_id], places)
-        return pause
+            alike = [each for each in instances if each.config_version == config_version(app)]
+            if alike:
+                groups.append(_Group(app, alike))
+        return sorted(groups, key=lambda group: min(each.since for each in group.instances))
 
-    def _launch_at(self, app_id: str) -> datetime | None:
-        record = self._state.apps.get(app_id)
+    def _launch_at(self, app: App) -> datetime | None:
+        record = self._state.apps.get(app.id)
         if record is None:
             return None
         record.backoff = backoff.counted_from_now(record.backoff, now())
         return backoff.launch_at(record.backoff)
 
-    async def _place_app(self, app_id: str, instances: list[Instance], places: list[Place]) -> None:
-        """Place the waiting instances of one app, which are all alike, until one does not fit."""
-        for instance in instances:
-            app = self._state.standing(app_id)
-            if app is None or not self._still_waits(instance, app):
-                continue
-            found = choose(app, places)
-            if isinstance(found, list):
-                self.reasons[app_id] = found
-                return
-            ports = await self._ports(app, found.offer.host)
-            if len(ports) < port_count(app):
-                self.reasons[app_id] = [no_ports(app, len(ports))]
-                return
-            if self._still_waits(instance, app):
-                self.reasons.pop(app_id, None)
-                found.reserve(app)
-                self._place(instance, found.offer.host, ports)
+    def _places(self) -> Places:
+        """Return all places with what is reserved of them by now."""
+        places = Places(self._driver.offers())
+        for instance in self._state.instances.values():
+            if instance.launched:
+                app = self._state.definition(instance)
+                if app is not None:
+                    places.reserve(app, instance.host, instance.ports, instance.gpus)
+        return places
 
-    async def _ports(self, app: App, host: str) -> list[int]:
-        count = port_count(app)
-        if count == 0:
-            return []
-        reserved = frozenset(
+    # -- decide -------------------------------------------------------------------------
+
+    def _decide(self, groups: Sequence[_Group]) -> list[_Decision]:
+        """Decide for each group until one of it does not fit: those after it would not either."""
+        places = self._places()
+        at = asyncio.get_running_loop().time()
+        decisions: list[_Decision] = []
+        # What one app did not get no other app gets that asks for the same.
+        refused: dict[tuple[float, ...], Sequence[Reason]] = {}
+        for group in groups:
+            app, alike = group.app, _alike(group.app)
+            if alike is not None and alike in refused:
+                self._declined(app.id, refused[alike])
+                continue
+            last = self._failures.last(app.id, config_version(app), list(places.by_host), at)
+            for instance in group.instances:
+                if len(decisions) == _MOST_AT_ONCE:
+                    return decisions
+                found = places.choose(app, last)
+                if isinstance(found, list):
+                    self._declined(app.id, found)
+                    if alike is not None:
+                        refused[alike] = found
+                    break
+                places.reserve(app, found.offer.host, required_ports(app))
+                decisions.append(_Decision(instance, app, found.offer.host))
+        return decisions
+
+    def _declined(self, app_id: str, reasons: Sequence[Reason]) -> None:
+        self._tallies.setdefault(app_id, Tally()).note_declined(reasons, now())
+
+    # -- ask ----------------------------------------------------------------------------
+
+    async def _ask_for_ports(self, decisions: Sequence[_Decision]) -> dict[str, _Ports]:
+        """Return what the engine says of the ports of each host, asked once for all."""
+        found = {}
+        for host in {decision.host for decision in decisions}:
+            apps = [decision.app for decision in decisions if decision.host == host]
+            required = sorted({port for app in apps for port in required_ports(app)})
+            count = sum(chosen_ports(app) for app in apps)
+            taken = await self._driver.taken_ports(host, required) if required else set()
+            reserved = frozenset(required).union(self._reserved_ports(host))
+            free = await self._driver.free_ports(host, count, reserved) if count else []
+            found[host] = _Ports(free, taken)
+        return found
+
+    def _reserved_ports(self, host: str) -> set[int]:
+        return {
             port
             for instance in self._state.instances.values()
             if instance.launched and instance.host == host
             for port in instance.ports
-        )
-        return await self._driver.free_ports(host, count, reserved)
+        }
+
+    # -- commit -------------------------------------------------------------------------
+
+    def _commit(self, decisions: Sequence[_Decision], ports: dict[str, _Ports]) -> float:
+        """Carry out what still holds, and return after how many seconds to try the rest again."""
+        newest = self._places()
+        again_in = _IDLE_SECONDS
+        for decision in decisions:
+            app, place = decision.app, newest.by_host.get(decision.host)
+            waits = self._still_waits(decision.instance, app)
+            if place is None or not waits or newest.why_not(app, place) is not None:
+                again_in = 0  # what changed meanwhile may go elsewhere, or in another shape
+                continue
+            asked = ports[decision.host]
+            free = [port for port in asked.free if port not in place.ports][: chosen_ports(app)]
+            reason = taken_ports(asked.taken.intersection(required_ports(app)))
+            if reason is None and len(free) < chosen_ports(app):
+                reason = too_few_ports(app, len(free))
+            if reason is not None:
+                self._declined(app.id, [reason])
+                again_in = min(again_in, _PORTS_SECONDS)
+                continue
+            allocation = Allocation(decision.host, with_required_ports(app, free), place.free_gpus(app.gpus))
+            newest.reserve(app, decision.host, allocation.ports, allocation.gpus)
+            self._tallies.setdefault(app.id, Tally()).note_used(now())
+            self._place(decision.instance, allocation)
+        return again_in
 
     def _still_waits(self, instance: Instance, app: App) -> bool:
         """Whether an instance waits, and for a task of just this definition."""
@@ -131,11 +279,19 @@ class Placer:
             and instance.config_version == config_version(app)
         )
 
-    def _places(self) -> list[Place]:
-        places = {offer.host: Place(offer) for offer in self._driver.offers()}
-        for instance in self._state.instances.values():
-            if instance.launched and instance.host in places:
-                app = self._state.definition(instance)
-                if app is not None:
-                    places[instance.host].reserve(app)
-        return list(places.values())
+
+@dataclass(frozen=True)
+class _Ports:
+    """What the engine says of the ports of a host."""
+
+    free: list[int]
+    """Some that may be given out."""
+    taken: set[int]
+    """Those of the required ones that somebody holds."""
+
+
+def _alike(app: App) -> tuple[float, ...] | None:
+    """Return all that a place is chosen by, or None where also the app itself matters."""
+    if app.constraints or app.require_ports:
+        return None
+    return app.cpus, app.mem, app.disk, app.gpus, chosen_ports(app)

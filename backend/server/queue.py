@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from datetime import datetime
-
 from hubfleet.api.ids import canonical
-from hubfleet.api.status import Delay, OffersSummary, QueueItem, Reject
+from hubfleet.api.status import QueueItem
 from hubfleet.api.wire import now
 
-from ..orchestrator import backoff
-from ..orchestrator.placement import Reason
-from ..records import Backoff, Condition, Goal, Instance
+from ..orchestrator import waiting
+from ..records import Condition, Goal, Instance
 from .answers import NotFoundHere
 from .base import ApiHandler
 
@@ -22,14 +17,14 @@ class QueueHandler(ApiHandler):
 
     def get(self) -> None:
         """List the apps some of whose instances wait, and why."""
-        waiting: dict[str, list[Instance]] = {}
+        queued: dict[str, list[Instance]] = {}
         for instance in self.orchestrator.state.instances.values():
             if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
-                waiting.setdefault(instance.app_id, []).append(instance)
+                queued.setdefault(instance.app_id, []).append(instance)
         embeds = self.get_query_arguments("embed")
         items = [
             self._item(app_id, instances)
-            for app_id, instances in waiting.items()
+            for app_id, instances in queued.items()
             if self.caller.sees(app_id) and app_id in self.orchestrator.state.apps
         ]
         if "explanation" not in embeds:
@@ -39,23 +34,14 @@ class QueueHandler(ApiHandler):
 
     def _item(self, app_id: str, instances: list[Instance]) -> QueueItem:
         record = self.orchestrator.state.apps[app_id]
-        reasons = self.orchestrator.placer.reasons.get(app_id, [])
-        rejects = [
-            Reject(reason=code, declined=count, processed=len(reasons))
-            for code, count in Counter(reason.code for reason in reasons).items()
-        ]
+        tally = self.orchestrator.placer.tally(app_id)
         return QueueItem(
             count=len(instances),
             since=min(instance.since for instance in instances),
-            delay=queue_delay(record.backoff, now()),
-            processed_offers_summary=OffersSummary(
-                processed_offers_count=len(reasons),
-                unused_offers_count=len(reasons),
-                reject_summary_last_offers=rejects,
-                reject_summary_launch_attempt=rejects,
-            ),
+            delay=waiting.queue_delay(record.backoff, now()),
+            processed_offers_summary=tally.summary(),
             app=record.app,
-            explanation=explanation(reasons, record.backoff, now()),
+            explanation=waiting.explanation(tally.reasons, record.backoff, now()),
         )
 
 
@@ -75,20 +61,3 @@ class QueueDelayHandler(ApiHandler):
         self.orchestrator.reset_delay(app_id)
         self.set_status(204)
         self.finish()
-
-
-def queue_delay(held: Backoff | None, at: datetime) -> Delay:
-    """Return how long an app is still held back."""
-    launch_at = backoff.launch_at(held)
-    left = 0.0 if launch_at is None else (launch_at - at).total_seconds()
-    return Delay(time_left_seconds=max(0, math.ceil(left)), overdue=left <= -1 or launch_at is None)
-
-
-def explanation(reasons: list[Reason], held: Backoff | None, at: datetime) -> str | None:
-    """Return why an app waits, as a sentence that somebody can act on."""
-    launch_at = backoff.launch_at(held)
-    if launch_at is not None and launch_at > at:
-        return f"its last task ended; the next one is started in {(launch_at - at).total_seconds():.1f} s"
-    # What might become free says more than what never fits, where there is both.
-    ordered = sorted(reasons, key=lambda reason: not reason.ever)
-    return ordered[0].sentence if ordered else None

@@ -152,9 +152,12 @@ async def test_what_is_no_object_is_no_app(shared_rest: Rest, body: Any) -> None
         ({"fetch": [{"uri": "http://x"}]}, "/fetch", "let the command do it"),
         ({"uris": ["http://x"]}, "/fetch", "let the command do it"),
         ({"container": {"docker": {"image": "i"}}}, "/container/docker", "no images"),
-        ({"constraints": [["hostname", "UNIQUE"]]}, "/constraints", "leave them out"),
         ({"networks": [{"mode": "container"}]}, "/networks", "only the host's own network"),
-        ({"requirePorts": True}, "/requirePorts", "chosen for the app"),
+        (
+            {"requirePorts": True, "portDefinitions": [{"port": 80}]},
+            "/portDefinitions",
+            "port 80 asked, but tasks of 127.0.0.1 are given ports 20000 to 24000",
+        ),
         (
             {"env": {"A": {"secret": "s"}}, "secrets": {"s": {"source": "x"}}},
             "/secrets",
