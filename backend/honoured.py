@@ -24,7 +24,6 @@ MOST_TEXT = 1024 * 1024
 _NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
     ("/fetch", lambda app: bool(app.fetch), "nothing is fetched here yet; let the command do it"),
     ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
-    ("/healthChecks", lambda app: _has_command(app), "COMMAND checks are not made yet; use HTTP or TCP"),
 )
 
 
@@ -39,10 +38,6 @@ def not_honoured(app: App) -> list[Violation]:
             )
         )
     return found
-
-
-def _has_command(app: App) -> bool:
-    return any(check.protocol == "COMMAND" for check in app.health_checks)
 
 
 def not_possible(app: App) -> list[Violation]:

@@ -1,4 +1,4 @@
-"""Marathon's own health checks: what the outcome of a probe means (``marathon-v2`` 2.4). Pure."""
+"""Health checks: what the outcome of a probe means (``marathon-v2`` 2.4). Pure."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class Verdict:
     counted: bool
     """Whether it was a failure that counts."""
     kill: bool
+
+
+def run_by_agent(check: HealthCheck) -> bool:
+    """Whether a check is one that Mesos' executor makes, beside the task, and not Marathon."""
+    return check.protocol == "COMMAND" or check.protocol.startswith("MESOS_")
 
 
 def judge(
@@ -44,7 +49,12 @@ def judge(
     in_grace = at - running_since < timedelta(seconds=check.grace_period_seconds)
     if health.first_success is None and in_grace:
         return Verdict(health.model_copy(update=failed), counted=False, kill=False)
-    # The kill comes with the failure after the last one allowed.
-    kill = 0 < check.max_consecutive_failures <= health.consecutive_failures
+    allowed = check.max_consecutive_failures
     failed["consecutive_failures"] = health.consecutive_failures + 1
+    if run_by_agent(check):
+        # Mesos kills with the last one allowed, and where none is with the first.
+        kill = health.consecutive_failures + 1 >= allowed
+    else:
+        # Marathon kills with the one after, and where none is given never.
+        kill = 0 < allowed <= health.consecutive_failures
     return Verdict(health.model_copy(update=failed), counted=True, kill=kill)

@@ -76,7 +76,7 @@ class Orchestrator:
         self.changes = Changes(state, bus, driver.offers, self._enqueue_all)
         self.placer = Placer(state, driver, self._place)
         self._deployments = Deployments(state, bus, self._enqueue_all)
-        self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill)
+        self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill, driver.execute)
         self.read_output = driver.read_output
         self._driver = driver
         self._history = History(state.archive)
@@ -397,7 +397,7 @@ class Orchestrator:
     def _begin_probing(self, instance: Instance) -> None:
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
-        self._probing.begin(instance, app)
+        self._probing.begin(instance, app, self._runners[instance.task_id].spec)
 
     def _publish_state(self, instance: Instance) -> None:
         self.bus.publish(events.status_update(instance))

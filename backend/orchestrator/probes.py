@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from urllib.parse import quote
 
 from hubfleet.api.app import HealthCheck
 
-PROBED_HERE = frozenset({"HTTP", "HTTPS", "TCP", "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP"})
-"""The protocols that are probed. A process has no executor of its own, so the MESOS_ spellings are too."""
+from .health import run_by_agent
 
 FIRST_PROBE_MOST_SECONDS = 5.0
 
@@ -22,26 +23,35 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: ([ -~]*))?\s*")
 _OF_A_PATH = "/?&=%#:@!$'()*+,;~[]"
 
 
+# What a connection fails for that is no fault of the task's: descriptors, memory and ports of ours.
+_OUR_OWN_WANT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+
+
 class NoVerdict(Exception):
-    """The answer says neither yes nor no: an informational one, which the check ignores."""
+    """It cannot be said whether the task is alive: it answered neither, or could not be asked."""
 
 
 async def probe_for_ever(
-    check: HealthCheck, host: str, port: int, probed: Callable[[str | None], None]
+    check: HealthCheck, ask: Callable[[], Awaitable[str | None]], probed: Callable[[str | None], None]
 ) -> None:
     """Probe a task until cancelled.
 
     Parameters
     ----------
+    ask
+        Returns the cause of a failure or None, or raises `NoVerdict`.
     probed
-        Called after each probe with the cause of the failure, or None.
+        Called after each probe with what was returned.
     """
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(min(check.interval_seconds, FIRST_PROBE_MOST_SECONDS))
+    first = (
+        check.delay_seconds if run_by_agent(check) else min(check.interval_seconds, FIRST_PROBE_MOST_SECONDS)
+    )
+    await asyncio.sleep(first)
     while True:
         begun = loop.time()
         try:
-            probed(await probe(check, host, port))
+            probed(await ask())
         except NoVerdict:
             pass
         await asyncio.sleep(max(0.0, check.interval_seconds - (loop.time() - begun)))
@@ -64,6 +74,8 @@ async def probe(check: HealthCheck, host: str, port: int) -> str | None:
     except TimeoutError:
         return f"no answer within {check.timeout_seconds} s"
     except (OSError, EOFError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _OUR_OWN_WANT:
+            raise NoVerdict from error
         # a line that is too long is a ValueError
         return _cause(error)
 
@@ -108,7 +120,9 @@ async def _connection(
         writer.transport.abort()
 
 
+@cache
 def _any_certificate() -> ssl.SSLContext:
+    """Return what all probes share: to make one costs more than a probe."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

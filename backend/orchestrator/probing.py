@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from hubfleet.api.app import App, HealthCheck
 from hubfleet.api.wire import now
 
 from .. import events
+from ..drivers import DriverError, TaskSpec
 from ..events import EventBus
 from ..records import Condition, Health, Instance
 from ..state import State
 from .health import judge
-from .probes import PROBED_HERE, probe_for_ever
+from .probes import NoVerdict, probe, probe_for_ever
 
 Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
@@ -29,6 +30,8 @@ class Probing:
         Called with the app id when a task became alive, or ceased to be.
     kill
         Called with an instance that is to end, and the reason.
+    execute
+        Runs a command beside a running task, as `Driver.execute`.
     """
 
     def __init__(
@@ -38,26 +41,46 @@ class Probing:
         spawn: Spawn,
         changed: Callable[[str], None],
         kill: Callable[[Instance, str], None],
+        execute: Callable[[TaskSpec, Sequence[str], float], Awaitable[int | None]],
     ) -> None:
         self._state = state
         self._bus = bus
         self._spawn = spawn
         self._changed = changed
         self._kill = kill
+        self._execute = execute
         self._probers: dict[str, list[asyncio.Task[None]]] = {}  # by task id
 
-    def begin(self, instance: Instance, app: App) -> None:
+    def begin(self, instance: Instance, app: App, spec: TaskSpec) -> None:
         """Probe a running task by all checks of its definition."""
         self.stop(instance)
         self._probers[instance.task_id] = [
             self._spawn(
                 probe_for_ever(
-                    check, instance.host, _port(instance, check), self._callback(instance, check, index)
+                    check, self._asking(instance, check, spec), self._callback(instance, check, index)
                 )
             )
             for index, check in enumerate(app.health_checks)
-            if check.protocol in PROBED_HERE
         ]
+
+    def _asking(
+        self, instance: Instance, check: HealthCheck, spec: TaskSpec
+    ) -> Callable[[], Awaitable[str | None]]:
+        if check.protocol == "COMMAND":
+            return lambda: self._command(check, spec)
+        host, port = instance.host, _port(instance, check)
+        return lambda: probe(check, host, port)
+
+    async def _command(self, check: HealthCheck, spec: TaskSpec) -> str | None:
+        """Ask a task by a command that runs beside it; what it writes is not kept."""
+        assert check.command is not None
+        try:
+            code = await self._execute(spec, ("/bin/sh", "-c", check.command.value), check.timeout_seconds)
+        except DriverError as error:
+            raise NoVerdict from error
+        if code is None:
+            return f"no answer within {check.timeout_seconds} s"
+        return None if code == 0 else f"Command exited with status {code}"
 
     def stop(self, instance: Instance) -> None:
         """Probe a task no more."""
@@ -80,6 +103,8 @@ class Probing:
                 for event in events.health_changed(instance, alive):
                     self._bus.publish(event)
             self._changed(instance.app_id)
+        elif verdict.counted and (check.max_consecutive_failures or verdict.kill):
+            self._state.put_instance(instance)  # so that a new backend counts on
         if verdict.counted:
             self._bus.publish(events.failed_health_check(instance, check))
         if verdict.kill:

@@ -164,7 +164,6 @@ async def test_what_is_no_object_is_no_app(shared_rest: Rest, body: Any) -> None
             "no store of secrets",
         ),
         ({"ports": [1], "portDefinitions": [{"port": 2}]}, "/", "cannot specify both"),
-        ({"healthChecks": [{"protocol": "COMMAND", "command": {"value": "x"}}]}, "/healthChecks", "yet"),
         ({"healthChecks": [{"portIndex": 7}]}, "/healthChecks(0)", "must address an element"),
         ({"labels": {"HUBFLEET_OWNER": "/nobody"}}, "/labels/HUBFLEET_OWNER", "is not there"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -57,6 +58,25 @@ def test_without_a_limit_nothing_is_killed() -> None:
     assert not any(
         verdict.kill for verdict in play([(second, "down") for second in range(100, 120)], endless)
     )
+
+
+@pytest.mark.parametrize("protocol", ["COMMAND", "MESOS_HTTP", "MESOS_TCP", "MESOS_HTTPS"])
+@pytest.mark.parametrize(("most", "killing"), [(0, 1), (1, 1), (3, 3)])
+def test_a_check_of_the_agents_kills_with_the_last_failure_allowed(
+    protocol: str, most: int, killing: int
+) -> None:
+    check = CHECK.model_copy(update={"protocol": protocol, "max_consecutive_failures": most})
+    verdicts = play([(5, "in grace"), *((second, "down") for second in (100, 101, 102))], check)
+    assert [verdict.kill for verdict in verdicts].index(True) == killing
+
+
+async def test_a_want_of_our_own_is_no_verdict_on_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def exhausted(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "open_connection", exhausted)
+    with pytest.raises(NoVerdict):
+        await probe(HealthCheck(protocol="TCP"), "127.0.0.1", 1)
 
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
