@@ -71,9 +71,18 @@ class EventBus:
 
 
 def event(event_type: str, **fields: Any) -> Event:
-    """Return an event of the present moment; fields of None are left out."""
-    body = {name: value for name, value in fields.items() if value is not None}
-    return Event.from_wire({"eventType": event_type, "timestamp": format_timestamp(now()), **body})
+    """Return an event of the present moment; the fields are JSON values, and None is told as null."""
+    return Event.from_wire({"eventType": event_type, "timestamp": format_timestamp(now()), **fields})
+
+
+def body(event: Event) -> dict[str, Any]:
+    """Return the JSON object of an event."""
+    at = event.timestamp
+    return {
+        "eventType": event.event_type,
+        "timestamp": format_timestamp(at) if at else None,
+        **(event.model_extra or {}),
+    }
 
 
 def api_post(client_ip: str, uri: str, app: App) -> Event:
@@ -105,8 +114,8 @@ def instance_changed(instance: Instance) -> Event:
         instanceId=instance.id,
         condition=instance.condition.value,
         runSpecId=instance.app_id,
-        agentId=instance.host,
-        host=instance.host,
+        agentId=instance.host or None,
+        host=instance.host or None,
         runSpecVersion=format_timestamp(instance.version),
     )
 
@@ -132,6 +141,19 @@ def health_changed(instance: Instance, alive: bool) -> list[Event]:
     ]
 
 
+def checks_changed(old: App | None, new: App | None) -> list[Event]:
+    """Return the events of the health checks that begin with a new version of an app, or end with it."""
+    if new is None:
+        return [event("remove_health_check_event", appId=old.id) for _ in old.health_checks] if old else []
+    if new.version is None or (old is not None and old.version == new.version):
+        return []
+    version = format_timestamp(new.version)
+    return [
+        event("add_health_check_event", appId=new.id, healthCheck=check.to_wire(), version=version)
+        for check in new.health_checks
+    ]
+
+
 def failed_health_check(instance: Instance, check: HealthCheck) -> Event:
     """Return the event of a probe that failed and counts."""
     return event(
@@ -139,7 +161,6 @@ def failed_health_check(instance: Instance, check: HealthCheck) -> Event:
         appId=instance.app_id,
         healthCheck=check.to_wire(),
         taskId=instance.id,
-        instanceId=instance.id,
     )
 
 
@@ -166,7 +187,8 @@ def deployment_progress(event_type: str, deployment: DeploymentRecord) -> Event:
 def deployment_ended(deployment: DeploymentRecord, failure: str | None = None) -> Event:
     """Return the event of a deployment that is done, or was given up."""
     event_type = "deployment_success" if failure is None else "deployment_failed"
-    return event(event_type, id=deployment.id, plan=deployment.to_plan(), reason=failure)
+    reason = {} if failure is None else {"reason": failure}
+    return event(event_type, id=deployment.id, plan=deployment.to_plan(), **reason)
 
 
 def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:
@@ -179,6 +201,18 @@ def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:
 def group_changed(app_id: str, version: str) -> Event:
     """Return the event of an accepted change to a group."""
     return event("group_change_success", groupId=app_id.rpartition("/")[0] or "/", version=version)
+
+
+def unknown_terminated(task_id: str, condition: str) -> Event:
+    """Return the event of the end of a task that no app here knows."""
+    instance_id = task_id.rpartition("._app.")[0] or task_id
+    path = instance_id.partition(".instance-")[0]
+    return event(
+        "unknown_instance_terminated_event",
+        instanceId=instance_id,
+        runSpecId="/" + path.replace("_", "/"),
+        condition=condition,
+    )
 
 
 def app_terminated(app_id: str) -> Event:

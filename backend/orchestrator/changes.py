@@ -359,5 +359,9 @@ class Changes:
                 self._bus.publish(event)
         for app_id in deployment.affected_apps:
             self._bus.publish(events.group_changed(app_id, format_timestamp(deployment.version)))
+        for app_id, old in deployment.originals.items():
+            record = self._state.apps.get(app_id)
+            for event in events.checks_changed(old, record.app if record else None):
+                self._bus.publish(event)
         if not deployment.steps:
             self._bus.publish(events.deployment_ended(deployment))

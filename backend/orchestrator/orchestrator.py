@@ -180,6 +180,7 @@ class Orchestrator:
         def forget(_: TaskEnd) -> None:
             self._runners.pop(task_id, None)
             self._remains.left(task_id)
+            self.bus.publish(events.unknown_terminated(task_id, Condition.KILLED.value))
 
         spec = TaskSpec(task_id, (), {}, self._sandboxes / task_id)
         runner = TaskRunner(spec, self._driver, KILL_GRACE_SECONDS, lambda: None, forget)

@@ -22,6 +22,7 @@ from ..orchestrator.refusals import (
     TooManyDeployments,
     TooManyOfShare,
 )
+from .seats import NoSeat
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -68,6 +69,8 @@ def answer_to(error: BaseException | None) -> Answer | None:
             return 422, {"message": str(error)}
         case TooManyUnknown():
             return 429, {"message": str(error)}
+        case NoSeat():
+            return error.status, {"message": str(error)}
         case HubUnreachable():
             return 503, {"message": str(error)}
         case sqlite3.Error():

@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import responses
 from types import TracebackType
@@ -32,6 +32,7 @@ from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
 from .limits import MAX_BODY_BYTES
 from .media import accepts, is_json
+from .seats import Seats
 
 log = logging.getLogger("hubfleet.backend.server")
 
@@ -62,6 +63,8 @@ class Services:
     """Ends the backend in good order; the tasks keep running."""
     open_metrics: bool = False
     """Whether the metrics are told to everybody."""
+    seats: Seats = field(default_factory=Seats)
+    """How many event streams there may be."""
 
 
 class ApiHandler(RequestHandler):

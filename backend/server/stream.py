@@ -42,13 +42,22 @@ class EventsHandler(ApiHandler):
             overrun=self._stop,
         )
         self.set_header("Content-Type", "text/event-stream;charset=utf-8")
-        self.orchestrator.bus.subscribe(subscription)
-        sender = self._sender = asyncio.create_task(self._send_all(subscription))
+        self.set_header("Connection", "close")
+        bus, seats = self.orchestrator.bus, self.services.seats
+        name = self.caller.name
+        seats.take(name, self.caller.trusted)
+        # The reader's own arrival comes first; it is told by hand, since not everybody hears of readers.
+        attached = events.event("event_stream_attached", remoteAddress=self.request.remote_ip)
+        bus.publish(attached)
+        bus.subscribe(subscription)
+        sender = self._sender = asyncio.create_task(self._send_all(subscription, attached))
         try:
             await asyncio.wait({sender})
         finally:
-            self.orchestrator.bus.unsubscribe(subscription)
+            bus.unsubscribe(subscription)
             sender.cancel()
+            seats.leave(name)
+            bus.publish(events.event("event_stream_detached", remoteAddress=self.request.remote_ip))
         if sender.cancelled():
             # The reader has gone, or does not read: nothing can be finished in good order.
             self.detach().close()
@@ -63,12 +72,12 @@ class EventsHandler(ApiHandler):
         if self._sender is not None:
             self._sender.cancel()
 
-    async def _send_all(self, subscription: Subscription) -> None:
+    async def _send_all(self, subscription: Subscription, attached: Event) -> None:
         """Send what the subscription collects, until the reader has gone or may hear no more."""
         loop = asyncio.get_running_loop()
         good_until = loop.time() + IDENTIFIED_SECONDS
         try:
-            await self._send([events.event("event_stream_attached", remoteAddress=self.request.remote_ip)])
+            await self._send([attached])
             while True:
                 found = await subscription.take(KEEP_ALIVE_SECONDS)
                 if loop.time() >= good_until:
@@ -81,8 +90,8 @@ class EventsHandler(ApiHandler):
     async def _send(self, found: list[Event]) -> None:
         """Send events in one go, or a sign of life if there is none."""
         for event in found:
-            body = json.dumps(shown_to(self.caller, event.to_wire()), separators=(",", ":"))
-            self.write(f"event: {event.event_type}\r\ndata: {body}\r\n\r\n")
+            text = json.dumps(shown_to(self.caller, events.body(event)), separators=(",", ":"))
+            self.write(f"event: {event.event_type}\r\ndata: {text}\r\n\r\n")
         if not found:
             self.write("\r\n")
         await self.flush()

@@ -12,6 +12,7 @@ from rest import Rest, eventually, stream
 
 from hubfleet.backend import events
 from hubfleet.backend.events import BUFFERED_EVENTS, EventBus, Subscription
+from hubfleet.backend.server.seats import NoSeat, Seats
 
 
 async def test_the_life_of_an_app_is_told_in_order(rest: Rest, backend: RunningBackend) -> None:
@@ -45,6 +46,46 @@ async def test_the_life_of_an_app_is_told_in_order(rest: Rest, backend: RunningB
         *("eventType", "timestamp", "slaveId", "taskId", "taskStatus", "message", "appId", "host"),
         *("ipAddresses", "ports", "version"),
     }
+
+
+async def test_readers_hear_of_each_other_and_of_health_checks(rest: Rest, backend: RunningBackend) -> None:
+    async with stream(backend.url, backend.admin_token) as heard:
+        async with stream(backend.url, backend.admin_token) as other:
+            await heard.until("event_stream_attached", 2)
+        await heard.until("event_stream_detached")
+        check = {"protocol": "TCP", "gracePeriodSeconds": 600, "intervalSeconds": 600}
+        made = await rest.create("/checked", healthChecks=[check], cpus=60, instances=2)
+        await rest("DELETE", "/v2/apps/checked")
+        await heard.until("app_terminated_event")
+    assert other.types() == ["event_stream_attached"], "its own arrival is told once"
+    assert b"Connection: close" in heard.raw
+    by_type = {event["eventType"]: event for event in heard.events}
+    added = by_type["add_health_check_event"]
+    assert (added["appId"], added["version"]) == ("/checked", made["version"])
+    assert added["healthCheck"]["protocol"] == "TCP"
+    assert by_type["remove_health_check_event"].keys() == {"eventType", "timestamp", "appId"}
+    changes = [event for event in heard.events if event["eventType"] == "instance_changed_event"]
+    assert changes[0]["condition"] == "Scheduled"
+    assert (changes[0]["host"], changes[0]["agentId"]) == (None, None)
+
+
+def test_event_streams_are_limited_for_each_and_in_all() -> None:
+    seats = Seats(per_caller=2, in_all=6, kept_free=3)
+    for _ in range(2):
+        seats.take("alice", trusted=False)
+    with pytest.raises(NoSeat, match="alice reads 2 event streams already") as own:
+        seats.take("alice", trusted=False)
+    seats.take("bob", trusted=False)
+    with pytest.raises(NoSeat, match="try again later") as all_users:
+        seats.take("carol", trusted=False)
+    for _ in range(3):
+        seats.take("the hub", trusted=True)
+    with pytest.raises(NoSeat):
+        seats.take("the hub", trusted=True)
+    assert (own.value.status, all_users.value.status) == (429, 503)
+    seats.leave("alice")
+    seats.leave("the hub")
+    seats.take("the hub", trusted=True)
 
 
 async def test_only_asked_types_are_told(shared: RunningBackend, shared_rest: Rest) -> None:
