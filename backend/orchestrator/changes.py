@@ -119,6 +119,12 @@ class Changes:
             raise NoSuchApp(app_id)
         return self._deploy({app_id: None}, force, permit, share)
 
+    def remove_all(
+        self, app_ids: Iterable[str], force: bool = False, *, share: str | None = None
+    ) -> DeploymentRecord:
+        """End several apps, and those that they own, in one deployment."""
+        return self._deploy(dict.fromkeys(app_ids), force, None, share)
+
     def restart(
         self, app_id: str, force: bool = False, *, permit: Permit | None = None, share: str | None = None
     ) -> DeploymentRecord:

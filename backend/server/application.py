@@ -10,6 +10,7 @@ from .apps import AppHandler, AppsHandler, RestartHandler
 from .base import ApiHandler, Services, UnknownHandler
 from .deployments import DeploymentHandler, DeploymentsHandler
 from .files import FileHandler
+from .groups import GroupAppsHandler, GroupHandler
 from .history import AppHistoryHandler, TaskHistoryHandler
 from .limits import LimitedApplication
 from .metrics import MetricsHandler, PrometheusHandler
@@ -47,6 +48,9 @@ def make_application(services: Services) -> LimitedApplication:
             ("/v2/tasks/([^/]+)/files/(stdout|stderr)", FileHandler, own),
             ("/v2/tasks/([^/]+)/history/?", TaskHistoryHandler, own),
             ("/v2/history/apps/(.+?)/?", AppHistoryHandler, own),
+            ("/v2/groups/?", GroupHandler, own),
+            ("/v2/groups/(.*)/apps/?", GroupAppsHandler, own),
+            ("/v2/groups/(.+?)/?", GroupHandler, own),
             ("/v2/tasks/delete/?", KillTasksHandler, own),
             ("/v2/deployments/?", DeploymentsHandler, own),
             ("/v2/deployments/([^/]+)", DeploymentHandler, own),
