@@ -15,7 +15,8 @@ import click
 
 from .access import Caller
 from .authenticator import HubIdentity, static_callers
-from .config import Backend, ConfigurationError, first_line, read, template
+from .config import Backend
+from .config_file import ConfigurationError, first_line, read, template
 from .decommission import end_all
 from .drivers import DriverError
 from .lifetime import AlreadyRunning, StateLock, split_front

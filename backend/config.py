@@ -1,24 +1,14 @@
-"""What an administrator decides about a backend: the settings ``c.Backend.…``, and how they are read.
+"""What an administrator decides about a backend: the settings ``c.Backend.…``, each with its help.
 
 To add a setting: a trait here, with help that stands alone, and its use in `service.py`.
 """
 
 from __future__ import annotations
 
-import difflib
-import traceback
-from collections.abc import Mapping
-from pathlib import Path
-
-from traitlets import Bool, Enum, Float, Int, List, TraitError, Unicode
-from traitlets.config import Config, Configurable
-from traitlets.config.loader import ConfigFileNotFound, LazyConfigValue, PyFileConfigLoader
+from traitlets import Bool, Enum, Float, Int, List, Unicode
+from traitlets.config import Configurable
 
 from .settings import PortRange, QuotaLimits, QuotasByName
-
-
-class ConfigurationError(Exception):
-    """A setting that there is not, or a value that it cannot have."""
 
 
 class Backend(Configurable):
@@ -232,6 +222,75 @@ class Backend(Configurable):
         """,
     ).tag(config=True)
 
+    max_request_bytes = Int(
+        1024 * 1024,
+        min=1024,
+        help="""Bytes of the largest request body that is taken. A larger one is answered with 413.
+
+            c.Backend.max_request_bytes = 4 * 1024 * 1024
+        """,
+    ).tag(config=True)
+
+    max_header_bytes = Int(
+        32 * 1024,
+        min=1024,
+        help="""Bytes of the largest head of a request, all headers together. Beyond it the connection is cut.
+
+            c.Backend.max_header_bytes = 64 * 1024
+        """,
+    ).tag(config=True)
+
+    body_seconds = Float(
+        30.0,
+        min=0.1,
+        help="""Seconds that the body of a request may take to arrive.
+
+            c.Backend.body_seconds = 300.0
+        """,
+    ).tag(config=True)
+
+    idle_seconds = Float(
+        120.0,
+        min=0.1,
+        help="""Seconds that a connection may wait for a request, and the head of a request take to arrive.
+
+            c.Backend.idle_seconds = 3600.0
+        """,
+    ).tag(config=True)
+
+    reader_seconds = Float(
+        60.0,
+        min=0.1,
+        help="""Seconds that a client may leave unread what it is sent; then its connection is cut.
+
+        It goes for readers of the event stream and of tasks' output as well.
+
+            c.Backend.reader_seconds = 300.0
+        """,
+    ).tag(config=True)
+
+    max_connections = Int(
+        800,
+        min=1,
+        help="""Connections that there may be at once.
+
+        Each takes a file descriptor, so stay well below `ulimit -n`.
+
+            c.Backend.max_connections = 4000  # and raise `ulimit -n` above it
+        """,
+    ).tag(config=True)
+
+    max_connections_of_address = Int(
+        600,
+        min=1,
+        help="""Connections that there may be at once from one address.
+
+        Behind a proxy, and on one machine, all clients have the same address.
+
+            c.Backend.max_connections_of_address = 100
+        """,
+    ).tag(config=True)
+
     accounts = Enum(
         ["server", "shared"],
         default_value="server",
@@ -297,88 +356,3 @@ is no server to tell, the backend's own. Only root has a choice.
             c.Backend.log_level = "WARNING"
         """,
     ).tag(config=True)
-
-
-def read(file: Path | None, options: Mapping[str, object]) -> Backend:
-    """Return the settings of a file, and above them those of the command line.
-
-    Parameters
-    ----------
-    file
-        Python, as JupyterHub's own configuration; it begins with ``c = get_config()``.
-    options
-        Values by the name of the setting.
-
-    Raises
-    ------
-    ConfigurationError
-        The file cannot be read, fails, or holds what is no setting or no value of one.
-    """
-    config = Config() if file is None else _execute(file.absolute())
-    _check_names(config, file)
-    for name, value in options.items():
-        config.Backend[name] = value
-    try:
-        return Backend(config=config)
-    except TraitError as error:
-        raise ConfigurationError(f"{_source(file)}: {error}") from None
-
-
-def first_line(name: str) -> str:
-    """Return what a setting is, in one line."""
-    text: str = Backend.class_traits()[name].help
-    return text.partition("\n")[0]
-
-
-def template() -> str:
-    """Return a configuration file with every setting, its help and its default, all as comments."""
-    # Not traitlets' own text: that is sorted by name, and takes the indent of most examples away.
-    lines = ["c = get_config()"]
-    for name in filter(Backend.class_trait_names(config=True).__contains__, vars(Backend)):
-        trait = Backend.class_traits()[name]
-        lines += ["", *_commented(trait.help), f"# c.Backend.{name} = {trait.default()!r}"]
-    return "\n".join(lines) + "\n"
-
-
-def _commented(text: str) -> list[str]:
-    # By the depth at which this file writes them; the least indent may be an example's own.
-    return [f"## {line.removeprefix(' ' * 8)}".rstrip() for line in text.rstrip().splitlines()]
-
-
-def _execute(file: Path) -> Config:
-    loader = PyFileConfigLoader(file.name, str(file.parent))
-    try:
-        return loader.load_config()
-    except (OSError, ConfigFileNotFound) as error:
-        raise ConfigurationError(f"the configuration {file} cannot be read: {error}") from error
-    except Exception as error:
-        # Whatever an administrator's own Python raises; the line is what helps.
-        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        line = own[-1].lineno if own else getattr(error, "lineno", None)
-        where = f"{file}, line {line}" if line else str(file)
-        raise ConfigurationError(f"{where}: {type(error).__name__}: {error}") from error
-
-
-def _check_names(config: Config, file: Path | None) -> None:
-    """Refuse what would be passed over in silence."""
-    for section in config:
-        if section != Backend.__name__:
-            raise ConfigurationError(
-                f"{_source(file)}: there is no section c.{section}; the settings are c.Backend.<name>"
-            )
-    known = Backend.class_trait_names(config=True)
-    for name, value in config.get(Backend.__name__, {}).items():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean c.Backend.{close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-            raise ConfigurationError(f"{_source(file)}: there is no setting c.Backend.{name}; {hint}")
-        if isinstance(value, LazyConfigValue) and not isinstance(
-            Backend.class_traits()[name].default(), list | dict | set
-        ):
-            raise ConfigurationError(
-                f"{_source(file)}: c.Backend.{name} is read before it is set, or changed as if it were a list"
-            )
-
-
-def _source(file: Path | None) -> str:
-    return "the command line" if file is None else str(file)

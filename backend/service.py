@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from .access import Caller
@@ -28,7 +27,7 @@ from .orchestrator.orchestrator import Orchestrator
 from .quotas import QuotaRules
 from .server.application import make_application
 from .server.base import Services
-from .server.limits import CUT_BODY_BYTES, SLOW_BODY_SECONDS
+from .server.limits import HttpLimits, make_server
 from .state import State
 from .store import Store
 
@@ -137,6 +136,15 @@ async def serve(
     limits = Limits(config.max_apps, config.max_apps_of_user, config.max_labels, config.max_variables)
     admission = Admission(orchestrator.state, rules, limits, config.prefix)
     authenticator = Authenticator(tokens, config.prefix, hub, shared_account)
+    http = HttpLimits(
+        body_bytes=config.max_request_bytes,
+        header_bytes=config.max_header_bytes,
+        body_seconds=config.body_seconds,
+        idle_seconds=config.idle_seconds,
+        reader_seconds=config.reader_seconds,
+        connections=config.max_connections,
+        connections_of_address=config.max_connections_of_address,
+    )
     services = Services(
         orchestrator,
         authenticator,
@@ -144,13 +152,9 @@ async def serve(
         Metrics(orchestrator.state),
         stop=stopping.set,
         open_metrics=config.open_metrics,
+        http=http,
     )
-    server = HTTPServer(
-        make_application(services),
-        max_body_size=CUT_BODY_BYTES,
-        body_timeout=SLOW_BODY_SECONDS,
-        idle_connection_timeout=600,
-    )
+    server = make_server(make_application(services), http)
     server.add_sockets(sockets)
     log.info(
         "serving the Marathon API on http://%s:%d; %d apps, offering %s",

@@ -27,7 +27,7 @@ log = logging.getLogger("hubfleet.backend.access_log")
 def make_application(services: Services) -> LimitedApplication:
     """Return the API as a tornado application."""
     own = {"services": services}
-    return LimitedApplication(
+    application = LimitedApplication(
         [
             ("/ping/?", PingHandler, own),
             ("/metrics/?", MetricsHandler, own),
@@ -64,6 +64,8 @@ def make_application(services: Services) -> LimitedApplication:
         log_function=_log_request,
         compress_response=False,
     )
+    application.body_bytes = services.http.body_bytes
+    return application
 
 
 def _log_request(handler: RequestHandler) -> None:

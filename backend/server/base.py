@@ -30,7 +30,7 @@ from ..orchestrator.refusals import ChangeRefused, Locked
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
-from .limits import MAX_BODY_BYTES
+from .limits import HttpLimits
 from .media import accepts, is_json
 from .seats import Seats
 
@@ -65,6 +65,7 @@ class Services:
     """Whether the metrics are told to everybody."""
     seats: Seats = field(default_factory=Seats)
     """How many event streams there may be."""
+    http: HttpLimits = field(default_factory=HttpLimits)
 
 
 class ApiHandler(RequestHandler):
@@ -97,8 +98,9 @@ class ApiHandler(RequestHandler):
         """Find out who asks, before anything else."""
         await self.identify()
         self.negotiate()
-        if len(self.request.body) > MAX_BODY_BYTES:
-            raise HTTPError(413, reason=f"A request body has at most {MAX_BODY_BYTES} bytes")
+        most = self.services.http.body_bytes
+        if len(self.request.body) > most:
+            raise HTTPError(413, reason=f"A request body has at most {most} bytes")
 
     def negotiate(self) -> None:
         """Refuse who does not take what there is to answer, before anything is done."""
@@ -124,7 +126,7 @@ class ApiHandler(RequestHandler):
         """Find out whether who asked a while ago still may."""
         try:
             await self.identify()
-        except HubUnreachable:
+        except (HubUnreachable, TooManyUnknown):
             pass  # the hub may be away for a while, which takes nothing from anybody
 
     def compute_etag(self) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hubfleet.backend import config
-from hubfleet.backend.config import Backend, ConfigurationError
+from hubfleet.backend import config_file
+from hubfleet.backend.config import Backend
+from hubfleet.backend.config_file import ConfigurationError
 
 COMMAND = [sys.executable, "-m", "hubfleet.api.cli", "backend"]
 DEFAULTS = Backend().trait_values(config=True)
@@ -23,12 +24,12 @@ def file_of(folder: Path, text: str) -> Path:
 
 def test_the_file_says_and_the_command_line_has_the_last_word(tmp_path: Path) -> None:
     text = "import os\nc.Backend.cpus = 4 * 2\nc.Backend.ports = '2000-3000'\nc.Backend.hostname = os.sep"
-    found = config.read(file_of(tmp_path, text), {"cpus": 3.0})
+    found = config_file.read(file_of(tmp_path, text), {"cpus": 3.0})
     assert (found.cpus, found.ports, found.hostname, found.port) == (3.0, (2000, 3000), "/", 8090)
 
 
 def test_a_list_may_be_added_to(tmp_path: Path) -> None:
-    assert config.read(file_of(tmp_path, "c.Backend.admin_tokens.append('t')"), {}).admin_tokens == ["t"]
+    assert config_file.read(file_of(tmp_path, "c.Backend.admin_tokens.append('t')"), {}).admin_tokens == ["t"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_a_list_may_be_added_to(tmp_path: Path) -> None:
 def test_a_mistake_in_the_file_is_told_with_its_name(tmp_path: Path, text: str, sentence: str) -> None:
     file = file_of(tmp_path, text)
     with pytest.raises(ConfigurationError) as refusal:
-        config.read(file, {})
+        config_file.read(file, {})
     assert str(file) in str(refusal.value)
     assert sentence in str(refusal.value)
 
@@ -70,17 +71,17 @@ def test_a_mistake_in_the_file_is_told_with_its_name(tmp_path: Path, text: str, 
 @pytest.mark.parametrize("place", ["nowhere.py", "."])
 def test_a_file_that_is_not_there_is_not_passed_over(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        config.read(tmp_path / place, {})
+        config_file.read(tmp_path / place, {})
 
 
 def test_the_printed_configuration_names_every_setting_and_can_be_used(tmp_path: Path) -> None:
     printed = subprocess.run([*COMMAND, "config"], capture_output=True, text=True, timeout=30, check=True)
     file = tmp_path / "printed.py"
     file.write_text(printed.stdout)
-    assert config.read(file, {}).trait_values(config=True) == DEFAULTS
+    assert config_file.read(file, {}).trait_values(config=True) == DEFAULTS
     # With its defaults in force as well.
     file.write_text(printed.stdout.replace("\n# c.", "\nc."))
-    assert config.read(file, {}).trait_values(config=True) == DEFAULTS
+    assert config_file.read(file, {}).trait_values(config=True) == DEFAULTS
     for name in Backend.class_trait_names(config=True):
         assert f"\n# c.Backend.{name} = " in printed.stdout
 
