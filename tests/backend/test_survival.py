@@ -288,3 +288,31 @@ async def test_a_backend_killed_amid_a_rolling_restart_goes_on_with_it(
     new = {task["id"] for task in await rest.running("/rolled", 2)}
     assert not new & old
     assert await task_ids(backend) == Counter(new)
+
+
+async def test_a_backend_killed_between_two_steps_keeps_the_gate_closed(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    gate = backend.state_dir.parent / "gate"
+    port = (
+        "import http.server, os; http.server.HTTPServer(('', int(os.environ['PORT0'])), None).serve_forever()"
+    )
+    waiting = f'while [ ! -e {gate} ]; do sleep 0.05; done; exec {sys.executable} -c "{port}"'
+    check = {"protocol": "TCP", "intervalSeconds": 1, "gracePeriodSeconds": 300}
+    small = {"cpus": 0.01, "mem": 1}
+    apps = [
+        {"id": "/late", "cmd": "exec sleep 600", "dependencies": ["/early"], **small},
+        {"id": "/early", "cmd": waiting, "healthChecks": [check], **small},
+    ]
+    assert (await rest("PUT", "/v2/apps", apps)).status_code == 200
+    await rest.running("/early")
+    await backend.kill()
+    await backend.start()
+    (deployment,) = await rest.get("/v2/deployments")
+    assert (deployment["currentStep"], deployment["totalSteps"]) == (2, 3)
+    assert [action["app"] for action in deployment["currentActions"]] == ["/early"]
+    assert await rest.tasks("/late") == []
+    assert (await rest("PUT", "/v2/apps/late", {"instances": 2})).status_code == 409
+    gate.touch()
+    await rest.deployed()
+    assert len(await rest.tasks("/late")) == 1
