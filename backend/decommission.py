@@ -15,7 +15,8 @@ from pathlib import Path
 from .drivers import TaskSpec
 from .drivers.launcher import LOCK as LAUNCHER_LOCK
 from .drivers.process import ProcessDriver
-from .orchestrator.runner import KILL_GRACE_SECONDS, TaskRunner
+from .orchestrator.engine_task import EngineTask
+from .orchestrator.runner import KILL_GRACE_SECONDS, TaskRunner, Told
 from .records import Condition
 from .state import State
 from .store import Store, StoreError
@@ -60,13 +61,9 @@ async def end_all(state_dir: Path, seconds: float) -> Ended:
         lives = []
         for task_id in running:
             spec = TaskSpec(task_id, (), {}, state_dir / "sandboxes" / task_id)
-            runner = runners[task_id] = TaskRunner(
-                spec,
-                driver,
-                graces.get(task_id, KILL_GRACE_SECONDS),
-                started=lambda: None,
-                ended=lambda end: ended.append(end.exit.task_id),
-            )
+            on_engine = EngineTask(spec, driver, graces.get(task_id, KILL_GRACE_SECONDS))
+            told = Told(ended=lambda end: ended.append(end.exit.task_id))
+            runner = runners[task_id] = TaskRunner(on_engine, told)
             runner.kill()
             lives.append(asyncio.create_task(runner.run(found_running=True)))
         listener = asyncio.create_task(_pass_on(driver, runners))

@@ -22,7 +22,6 @@ MOST_TEXT = 1024 * 1024
 
 # What the orchestrator does not do yet, a line for each.
 _NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
-    ("/fetch", lambda app: bool(app.fetch), "nothing is fetched here yet; let the command do it"),
     ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
 )
 
@@ -52,6 +51,7 @@ def _texts(app: App) -> Iterator[Violation]:
         if not name or "=" in name:
             yield Violation("/env", f"{name!r} cannot be the name of a variable")
     texts = {
+        "/fetch": [text for each in app.fetch for text in (each.uri, each.dest_path or "")],
         "/cmd": [app.cmd or ""],
         "/args": app.args,
         "/user": [app.user or ""],
@@ -68,6 +68,7 @@ def _sizes(app: App) -> Iterator[Violation]:
         "/cmd": [_bytes(app.cmd or "")],
         "/args": [_bytes(argument) for argument in app.args],
         "/env": [_bytes(f"{name}={value}") for name, value in app.env.items()],
+        "/fetch": [_bytes(str(each.to_wire())) + 64 for each in app.fetch],
         "/labels": [sum(_bytes(key) + 1 for key in app.labels)],  # MARATHON_APP_LABELS
     }
     for path, found in sizes.items():

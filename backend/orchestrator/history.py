@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from hubfleet.api.app import Fetch
 from hubfleet.api.status import EndedTask, HistoryEvent
 from hubfleet.api.wire import now
 
@@ -41,6 +42,15 @@ class History:
         """Tell where a task is to run."""
         ports = ", ".join(map(str, instance.ports))
         self.note(instance, f"Placed on {instance.host}" + (f" with the ports {ports}" if ports else ""))
+
+    def fetching(self, instance: Instance, files: Sequence[Fetch], resumed: bool) -> None:
+        """Tell what is fetched for a task; `resumed`: a former life of the backend had begun with it."""
+        uris = without_secrets([each.uri for each in files])
+        self.note(instance, f"Still fetching {uris}" if resumed else f"Fetching {uris}")
+
+    def stuck(self, instance: Instance, kills: int) -> None:
+        """Tell that a task does not end."""
+        self.note(instance, f"Still there after {kills} kills; it is killed again, every two minutes")
 
     def ended(self, instance: Instance, message: str, end: TaskEnd) -> None:
         """Tell how a task ended, and remember it as one whose output may be read."""

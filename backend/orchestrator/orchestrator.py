@@ -27,12 +27,14 @@ from . import backoff, ends, scaling, specs
 from .changes import Changes
 from .deployments import Deployments
 from .ends import TaskEnd
+from .engine_task import EngineTask
+from .fetching import Fetching, fetch_id, fetch_spec
 from .history import History
 from .limits import TaskLimits
 from .placer import Allocation, Placer
 from .probing import Probing
 from .remains import Remains
-from .runner import KILL_GRACE_SECONDS, TaskRunner
+from .runner import KILL_GRACE_SECONDS, TaskRunner, Told
 from .sandbox import last_lines
 from .scaling import Motion
 
@@ -151,6 +153,7 @@ class Orchestrator:
         expected = {
             instance.task_id: instance for instance in self.state.instances.values() if instance.launched
         }
+        fetched: set[str] = set()
         for task_id, instance in expected.items():
             if task_id in running:
                 self._run(instance, found_running=True)
@@ -159,14 +162,15 @@ class Orchestrator:
                 elif instance.condition is Condition.RUNNING:
                     self._begin_probing(instance)
             elif task_id not in known and instance.condition is Condition.PROVISIONED:
-                self._run(instance, found_running=False)  # chosen, but not yet started
+                self._run(instance, resumed=True)  # chosen, but not yet started
+                fetched.add(fetch_id(task_id))
             else:
                 self._ended(instance, TaskEnd(known.get(task_id) or TaskExit(task_id, None, None)))
                 continue
             if instance.condition is Condition.KILLING or instance.goal is Goal.STOPPED:
                 self._kill(instance)
-        strangers = self.state.strangers(running - expected.keys())
-        for task_id in known.keys() - expected.keys():
+        strangers = self.state.strangers(running - expected.keys() - fetched)
+        for task_id in known.keys() - expected.keys() - fetched:
             if task_id in strangers:
                 log.warning("%s runs, but no app here knows it; it is left alone", task_id)
             elif task_id in running:
@@ -183,7 +187,7 @@ class Orchestrator:
             self.bus.publish(events.unknown_terminated(task_id, Condition.KILLED.value))
 
         spec = TaskSpec(task_id, (), {}, self._sandboxes / task_id)
-        runner = TaskRunner(spec, self._driver, KILL_GRACE_SECONDS, lambda: None, forget)
+        runner = TaskRunner(EngineTask(spec, self._driver, KILL_GRACE_SECONDS), Told(forget))
         self._runners[task_id] = runner
         runner.kill()
         self._spawn(runner.run(found_running=True))
@@ -264,22 +268,40 @@ class Orchestrator:
             self._hold(record, backoff.advanced(held, now()))
             self._history.placed(instance)
         self._publish_state(instance)
-        self._run(instance, found_running=False)
+        self._run(instance)
 
-    def _run(self, instance: Instance, found_running: bool) -> None:
+    def _run(self, instance: Instance, found_running: bool = False, resumed: bool = False) -> None:
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
         spec = specs.task_spec(app, instance, self._base_environment(app.user), self._sandboxes)
         grace = app.task_kill_grace_period_seconds
-        runner = TaskRunner(
+        task = EngineTask(
             spec,
             self._driver,
             KILL_GRACE_SECONDS if grace is None else grace,
-            started=lambda: self._started(instance),
-            ended=lambda end: self._ended(instance, end),
+            instance.terminated_at,
+            terminated=lambda: self._terminated(instance),
+            stuck=lambda kills: self._history.stuck(instance, kills),
         )
-        self._runners[spec.task_id] = runner
+        seconds = self._limits.launch_seconds
+        overdue = f"Task was killed since it was not running within {seconds:g} s"
+        told = Told(
+            ended=lambda end: self._ended(instance, end),
+            started=lambda: self._started(instance),
+            overdue=lambda: self.kill(instance, overdue),
+        )
+        fetching = None
+        if app.fetch and not found_running:
+            fetching = Fetching(fetch_spec(spec, app.fetch, self._limits), self._driver, resumed)
+            self._history.fetching(instance, app.fetch, resumed)
+        runner = TaskRunner(task, told, fetching, seconds)
+        for each in (spec.task_id, fetch_id(spec.task_id)):
+            self._runners[each] = runner
         self._spawn(runner.run(found_running))
+
+    def _terminated(self, instance: Instance) -> None:
+        instance.terminated_at = now()
+        self.state.put_instance(instance)
 
     def _started(self, instance: Instance) -> None:
         instance.started_at = now()
@@ -358,7 +380,8 @@ class Orchestrator:
         condition, message = ends.outcome(instance, end)
         record = self.state.apps.get(instance.app_id)
         self._probing.stop(instance)
-        self._runners.pop(task_id, None)
+        for each in (task_id, fetch_id(task_id)):
+            self._runners.pop(each, None)
         instance.condition = condition
         update, change = events.status_update(instance, message), events.instance_changed(instance)
         app = self._next_definition(instance)

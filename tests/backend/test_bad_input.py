@@ -149,8 +149,6 @@ async def test_what_is_no_object_is_no_app(shared_rest: Rest, body: Any) -> None
         ({"cmd": None, "args": ["echo", "é" * 70_000]}, "/args", "at most 131071 bytes at once"),
         ({"labels": {f"{n:04}{'k' * 480}": "" for n in range(300)}}, "/labels", "at most 131071 bytes"),
         ({"labels": {f"{n:05}": "" for n in range(40_000)}}, "/", "take"),
-        ({"fetch": [{"uri": "http://x"}]}, "/fetch", "let the command do it"),
-        ({"uris": ["http://x"]}, "/fetch", "let the command do it"),
         ({"container": {"docker": {"image": "i"}}}, "/container/docker", "no images"),
         ({"networks": [{"mode": "container"}]}, "/networks", "only the host's own network"),
         (
