@@ -6,12 +6,13 @@ To add a setting: a trait here, with help that stands alone, and its use in `ser
 from __future__ import annotations
 
 from traitlets import Bool, Enum, Float, Int, List, Unicode
-from traitlets.config import Configurable
 
+from .config_tasks import TaskSettings
+from .server.seats import IN_ALL, PER_CALLER
 from .settings import PortRange, QuotaLimits, QuotasByName
 
 
-class Backend(Configurable):
+class Backend(TaskSettings):
     """The settings of `hubfleet backend`, from the file that it is given as --config.
 
     What is given on the command line has the last word.
@@ -266,6 +267,24 @@ class Backend(Configurable):
         It goes for readers of the event stream and of tasks' output as well.
 
             c.Backend.reader_seconds = 300.0
+        """,
+    ).tag(config=True)
+
+    max_streams = Int(
+        IN_ALL,
+        min=1,
+        help="""Event streams that there may be at once. A fifth is kept for the hub and administrators.
+
+            c.Backend.max_streams = 200
+        """,
+    ).tag(config=True)
+
+    max_streams_of_caller = Int(
+        PER_CALLER,
+        min=1,
+        help="""Event streams that one user may read at once.
+
+            c.Backend.max_streams_of_caller = 5
         """,
     ).tag(config=True)
 

@@ -12,6 +12,7 @@ from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, LazyConfigValue, PyFileConfigLoader
 
 from .config import Backend
+from .config_tasks import TaskSettings
 
 
 class ConfigurationError(Exception):
@@ -53,7 +54,8 @@ def template() -> str:
     """Return a configuration file with every setting, its help and its default, all as comments."""
     # Not traitlets' own text: that is sorted by name, and takes the indent of most examples away.
     lines = ["c = get_config()"]
-    for name in filter(Backend.class_trait_names(config=True).__contains__, vars(Backend)):
+    written = {name: None for part in (Backend, TaskSettings) for name in vars(part)}
+    for name in filter(Backend.class_trait_names(config=True).__contains__, written):
         trait = Backend.class_traits()[name]
         lines += ["", *_commented(trait.help), f"# c.Backend.{name} = {trait.default()!r}"]
     return "\n".join(lines) + "\n"

@@ -23,11 +23,13 @@ from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
 from .metrics import Metrics
+from .orchestrator.limits import TaskLimits
 from .orchestrator.orchestrator import Orchestrator
 from .quotas import QuotaRules
 from .server.application import make_application
 from .server.base import Services
 from .server.limits import HttpLimits, make_server
+from .server.seats import Seats
 from .state import State
 from .store import Store
 
@@ -116,6 +118,13 @@ async def serve(
         mem=config.mem,
         disk=config.disk,
         port_range=config.ports,
+        output_bytes=config.output_bytes,
+        enforce_memory=config.enforce_memory,
+        control_groups=config.control_groups,
+        gpus=config.gpus,
+        attributes=config.attributes,
+        region=config.region,
+        zone=config.zone,
     )
     orchestrator = Orchestrator(
         State(store),
@@ -123,6 +132,13 @@ async def serve(
         EventBus(),
         state_dir / "sandboxes",
         partial(base_environment, dict(os.environ)),
+        TaskLimits(
+            launch_seconds=config.launch_seconds,
+            fetch_seconds=config.fetch_seconds,
+            fetch_mib=config.fetch_mib,
+            kept_tasks=config.kept_tasks,
+            kept_seconds=config.kept_seconds,
+        ),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -153,6 +169,7 @@ async def serve(
         stop=stopping.set,
         open_metrics=config.open_metrics,
         http=http,
+        seats=Seats(config.max_streams_of_caller, config.max_streams, config.max_streams // 5),
     )
     server = make_server(make_application(services), http)
     server.add_sockets(sockets)
