@@ -198,3 +198,23 @@ def test_the_events_of_a_deployment_are_in_order(world: World) -> None:
         "deployment_step_failure",
         "deployment_failed",
     ]
+
+
+def test_the_named_tasks_of_several_apps_end_together_or_not_at_all(world: World) -> None:
+    world.changes.put_all([app("/a", instances=3), app("/b", instances=2)])
+    settle(world)
+    instances = world.state.instances_of("/a")[1:] + world.state.instances_of("/b")[:1]
+    named = {instance.id for instance in instances}
+    other = world.changes.put(app("/b", instances=1))
+    with pytest.raises(Locked) as refusal:
+        world.changes.kill_and_scale(instances)
+    assert refusal.value.deployment_ids == [other.id]
+    assert {instance.goal for instance in world.state.instances.values()} == {Goal.RUNNING}
+    world.changes.cancel(other.id)
+    world.changes.put(app("/b", instances=2), force=True)
+    deployment = world.changes.kill_and_scale(instances, force=True)
+    before = set(world.state.instances)
+    assert deployment.affected_apps == ["/a", "/b"]
+    settle(world)
+    assert before - set(world.state.instances) == named
+    assert world.counts() == {"/a": 1, "/b": 1}
