@@ -76,3 +76,13 @@ class NoSuchPath(ChangeRefused):
 
     def __init__(self, app_id: str) -> None:
         super().__init__(f"Path '{app_id}' does not exist")
+
+
+class NoRoom(ChangeRefused):
+    """There is no room now, and who asks would rather hear so than wait."""
+
+    def __init__(self, app_id: str, more: int, reasons: Sequence[str]) -> None:
+        super().__init__(
+            f"There is no room now for {more} more of {app_id}: {'; '.join(dict.fromkeys(reasons))}. "
+            "Without failFast=true they wait for it."
+        )

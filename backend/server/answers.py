@@ -15,6 +15,7 @@ from ..orchestrator.refusals import (
     AppExists,
     ChangeRefused,
     Locked,
+    NoRoom,
     NoSuchApp,
     NoSuchDeployment,
     NoSuchPath,
@@ -59,7 +60,7 @@ def answer_to(error: BaseException | None) -> Answer | None:
                 "message": str(error),
                 "deployments": [{"id": deployment_id} for deployment_id in error.deployment_ids],
             }
-        case AppExists():
+        case AppExists() | NoRoom():
             return 409, {"message": str(error)}
         case WrongShape():
             return 422, {"message": "Invalid JSON", "details": error.details}

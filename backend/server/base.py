@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import responses
@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
+from hubfleet.api.app import App
 from hubfleet.api.ids import canonical
 from hubfleet.api.wire import format_timestamp, parse_timestamp
 
@@ -26,7 +27,7 @@ from ..definition import parse_json
 from ..metrics import Metrics
 from ..orchestrator.changes import Permit
 from ..orchestrator.orchestrator import Orchestrator
-from ..orchestrator.refusals import ChangeRefused, Locked
+from ..orchestrator.refusals import ChangeRefused, Locked, NoRoom
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
@@ -115,12 +116,27 @@ class ApiHandler(RequestHandler):
     def permit(self, *restarted: str) -> Permit:
         """Return what has the last word on a change: whether the caller has room for it.
 
+        With ``failFast=true`` the machine must have room too, for as many instances as are added;
+        a changed configuration takes the place of the former one.
+
         Parameters
         ----------
         restarted
             Apps whose tasks are replaced although their configuration stays.
         """
-        return self.services.admission.permit(self.caller, restarted)
+        within_quota = self.services.admission.permit(self.caller, restarted)
+        if not self.flag("failFast"):
+            return within_quota
+
+        def also_room(targets: Mapping[str, App | None]) -> None:
+            within_quota(targets)
+            for app_id, app in targets.items():
+                former = self.orchestrator.state.apps.get(app_id)
+                more = app.instances - (former.app.instances if former else 0) if app else 0
+                if app and more > 0 and (reasons := self.orchestrator.placer.missing(app, more)):
+                    raise NoRoom(app_id, more, [reason.sentence for reason in reasons])
+
+        return also_room
 
     async def identify_again(self) -> None:
         """Find out whether who asked a while ago still may."""
