@@ -57,7 +57,7 @@ class TaskRunner:
         fetching: Fetching | None = None,
         launch_seconds: float | None = None,
     ) -> None:
-        self.task_id = task.spec.task_id
+        self.spec = task.spec
         self._task = task
         self._told = told
         self._fetching = fetching
@@ -73,7 +73,7 @@ class TaskRunner:
 
     def exited(self, task_exit: TaskExit) -> None:
         """Take the engine's word that the task, or what fetches for it, has ended."""
-        if task_exit.task_id == self.task_id:
+        if task_exit.task_id == self.spec.task_id:
             self._task.exited(task_exit)
         elif self._fetching is not None:
             self._fetching.exited(task_exit)
@@ -83,13 +83,13 @@ class TaskRunner:
         try:
             begun = found_running or (await self._fetch() and await self._start())
         except StartRefused as refusal:
-            self._told.ended(TaskEnd(TaskExit(self.task_id, None, None), refusal=str(refusal)))
+            self._told.ended(TaskEnd(TaskExit(self.spec.task_id, None, None), refusal=str(refusal)))
             return
         except FetchFailed as failure:
-            self._told.ended(TaskEnd(TaskExit(self.task_id, None, None), failure=str(failure)))
+            self._told.ended(TaskEnd(TaskExit(self.spec.task_id, None, None), failure=str(failure)))
             return
         if not begun:
-            self._told.ended(TaskEnd(TaskExit(self.task_id, None, signal.SIGTERM)))
+            self._told.ended(TaskEnd(TaskExit(self.spec.task_id, None, signal.SIGTERM)))
             return
         if not found_running and not self._task.over:
             self._told.started()

@@ -1,0 +1,79 @@
+"""The life of a task where its engine or its backend is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import RunningBackend
+from rest import Rest, eventually
+
+from hubfleet.backend.drivers import DriverError, TaskExit, TaskSpec
+from hubfleet.backend.orchestrator import engine_task
+from hubfleet.backend.orchestrator.ends import TaskEnd
+from hubfleet.backend.orchestrator.engine_task import EngineTask
+from hubfleet.backend.orchestrator.runner import TaskRunner, Told
+
+SPEC = TaskSpec("task", ("true",), {}, Path("/nowhere"))
+
+
+class Stubborn:
+    """A double of an engine whose tasks do not end, or that does not answer for a while."""
+
+    def __init__(self, deaf_starts: int = 0) -> None:
+        self.deaf_starts = deaf_starts
+        self.signals: list[int] = []
+
+    async def start(self, spec: TaskSpec) -> int:
+        if self.deaf_starts > 0:
+            self.deaf_starts -= 1
+            raise DriverError("the engine is away")
+        return 1
+
+    async def signal(self, task_id: str, signum: int) -> None:
+        self.signals.append(signum)
+
+    async def recover(self) -> dict[str, TaskExit | None]:
+        return {}
+
+
+async def test_a_task_that_no_kill_ends_is_reported_and_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_task, "_KILL_PAUSE_FIRST", 0.001)
+    monkeypatch.setattr(engine_task, "_KILL_PAUSE_MOST", 0.002)
+    engine, reports = Stubborn(), []
+    task = EngineTask(SPEC, engine, 0.001, stuck=reports.append)  # type: ignore[arg-type]
+    task.kill()
+    ending = asyncio.create_task(task.end())
+    await eventually(lambda: asyncio.sleep(0, len(engine.signals) > 10))
+    task.exited(TaskExit("task", None, 9))
+    assert (await ending).signal == 9
+    assert engine.signals[0] == signal.SIGTERM
+    assert set(engine.signals[1:]) == {signal.SIGKILL}, "a second SIGTERM means something else"
+    assert reports == [5]
+
+
+async def test_a_start_that_is_not_confirmed_in_time_is_given_up() -> None:
+    ends: list[TaskEnd] = []
+    told = Told(ended=ends.append, overdue=lambda: runner.kill())
+    task = EngineTask(SPEC, Stubborn(deaf_starts=1000), 1)  # type: ignore[arg-type]
+    runner = TaskRunner(task, told, launch_seconds=0.05)
+    await asyncio.wait_for(runner.run(), 10)
+    assert [end.exit.signal for end in ends] == [signal.SIGTERM]
+
+
+async def test_a_restart_does_not_begin_the_grace_again(rest: Rest, backend: RunningBackend) -> None:
+    """The one SIGTERM is remembered: it is not sent twice, and its grace goes on where it was."""
+    cmd = "trap 'echo told' TERM; echo ready; while :; do sleep 0.02; done"
+    await rest.create("/graceful", cmd=cmd, taskKillGracePeriodSeconds=3)
+    (task,) = await rest.running("/graceful")
+    output = backend.state_dir / "sandboxes" / task["id"] / "stdout"
+    await eventually(lambda: asyncio.sleep(0, output.read_text() == "ready\n"))
+    await rest("DELETE", "/v2/apps/graceful")
+    await eventually(lambda: asyncio.sleep(0, output.read_text() == "ready\ntold\n"))
+    for _ in range(2):
+        await backend.kill()
+        await backend.start()
+    await rest.deployed()
+    assert output.read_text() == "ready\ntold\n"
