@@ -15,12 +15,15 @@ from .container_rules import container_violations, is_expression, network_violat
 from .ids import canonical, is_legal
 from .violation import Violation
 
-__all__ = ["GPUS", "SECRETS", "VOLUMES", "Violation", "port_count", "violations"]
+__all__ = ["CYCLIC", "GPUS", "SECRETS", "VOLUMES", "Violation", "port_count", "violations"]
 
 RESERVED_ENDINGS = ("restart", "tasks", "versions", ".", "..")
 OPERATORS = ("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "MAX_PER", "UNLIKE", "IS")
 LONGEST_EXPRESSION = 1024
 """Most characters of a regular expression in a constraint: to compile one takes time."""
+
+CYCLIC = "Dependency graph has cyclic dependencies."
+"""Said where all apps are known (``hubfleet.backend.orchestrator.dependencies``)."""
 
 GPUS, SECRETS, VOLUMES = "gpu_resources", "secrets", "external_volumes"
 """Names of what an installation of Marathon may or may not have (``--enable_features``)."""

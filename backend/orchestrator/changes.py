@@ -13,8 +13,7 @@ from typing import Any
 
 from hubfleet.api import labels
 from hubfleet.api.app import App, VersionInfo
-from hubfleet.api.dependencies import CYCLIC
-from hubfleet.api.rules import Violation
+from hubfleet.api.rules import CYCLIC, Violation
 from hubfleet.api.status import Action, Step
 from hubfleet.api.wire import format_timestamp
 
