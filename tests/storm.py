@@ -51,7 +51,7 @@ class Person:
     async def _change(self, app_id: str) -> None:
         before = self.possible.setdefault(app_id, {0})
         what = self.chance.choices(
-            ["put", "scale", "replace", "restart", "kill", "lower", "delete"], [6, 4, 3, 0, 3, 3, 2]
+            ["put", "scale", "replace", "restart", "kill", "lower", "delete"], [6, 4, 3, 2, 3, 3, 2]
         )[0]
         self.changes[what] += 1
         count = self.chance.randint(1, MOST_INSTANCES)
