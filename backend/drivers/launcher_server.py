@@ -43,6 +43,7 @@ from functools import partial
 from .cgroups import Groups
 from .custody import Task
 from .journal import Journal, Record
+from .mounts import can_mount
 from .order import Order, StartError
 from .rotation import Rotation
 from .supervisor import Supervisor
@@ -50,6 +51,8 @@ from .supervisor import Supervisor
 PROTOCOL = 1
 FEATURES = ("execute",)
 """What launchers of the first version could not do."""
+MOUNTS = "mounts"
+"""Announced where tasks can have mounts."""
 
 IDLE_SECONDS = 1.0
 """How long a launcher without a client and without a task stays."""
@@ -108,6 +111,7 @@ class Server:
         }
         self._rotation = Rotation(log)
         self._groups = groups
+        self._can_mount = can_mount()
         self.supervisor = Supervisor(journal, self._watch, self._unwatch, groups, self._announce, log)
         self._watch(listener.fileno(), self._accept)
         self._wakeup, wakeup = os.pipe()
@@ -251,7 +255,7 @@ class Server:
         return {
             "protocol": PROTOCOL,
             "pid": os.getpid(),
-            "features": FEATURES,
+            "features": [*FEATURES, MOUNTS] if self._can_mount else FEATURES,
             "groups": self._groups.bases,
         }
 

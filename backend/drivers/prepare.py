@@ -10,6 +10,7 @@ import pwd
 import resource
 import signal
 
+from . import mounts
 from .order import Order, StartError
 
 
@@ -28,20 +29,30 @@ def prepare(order: Order) -> None:
     os.setsid()
     os.umask(0o022)
     account = find_account(order.user)
+    who = mounts.Who(account)
     _limit()
     doing = f"The sandbox {order.sandbox} cannot be used"
     try:
         if order.beside is None:
             _make_sandbox(order.sandbox, account)
+        before = os.stat(order.sandbox, follow_symlinks=False)
+        if order.beside is not None:
+            doing = "The command cannot have the task's view of the file system"
+            mounts.enter(order.beside)
+        elif order.mounts:
+            mounts.mount_all(order.mounts, order.sandbox, who)
+        doing = f"The sandbox {order.sandbox} cannot be used"
         # Entered before the change of account, which may not be allowed to walk the path.
         sandbox = os.open(order.sandbox, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if not os.path.samestat(before, os.fstat(sandbox)):
+            raise StartError(f"A mount covers the sandbox {order.sandbox}: choose another container path.")
         os.fchdir(sandbox)
         os.close(sandbox)
+        doing = f"The task cannot become {order.user}"
         if account is not None:
-            doing = f"The task cannot become {order.user}"
-            os.initgroups(account.pw_name, account.pw_gid)
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
+            who.become()
+        if order.mounts:
+            mounts.give_up_privileges()
         # Opened as the task's account: what lies in a sandbox may be a link laid by its owner.
         doing = f"The task's output cannot be written to {order.sandbox}"
         _redirect(os.devnull, os.O_RDONLY, 0)

@@ -19,10 +19,11 @@ from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, 
 from .cgroups import Groups
 from .gpus import count_gpus
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
+from .launcher_server import MOUNTS
 from .machine import find_free_ports, find_taken_ports, free_disk, usable_cpus, usable_memory
 from .output import Sandboxes
 from .rotation import KEPT_BYTES
-from .unable import not_given_to_processes
+from .unable import NO_MOUNTS, not_given_to_processes
 from .usage import measure
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class ProcessDriver:
 
     def cannot(self, app: App) -> list[Violation]:
         """Return what processes of this machine cannot give an app, and which driver could."""
-        return not_given_to_processes(app)
+        return not_given_to_processes(app, mounts=MOUNTS in self._client.features)
 
     async def recover(self) -> Mapping[str, TaskExit | None]:
         """Return every task that the launcher knows: its exit, or None while it runs."""
@@ -178,6 +179,8 @@ class ProcessDriver:
         DriverError
             If it cannot be told whether it was started. Ask again or `recover`.
         """
+        if spec.mounts and MOUNTS not in self._client.features:
+            raise StartRefused(NO_MOUNTS)
         order = self._order(spec)
         try:
             reply = await self._client.call("start", repeat=False, **order)

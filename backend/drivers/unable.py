@@ -17,9 +17,20 @@ _ELSEWHERE = "the drivers for Docker Swarm and Nomad could, and Marathon"
 _MARATHON = "Marathon could"
 
 
-def not_given_to_processes(app: App) -> list[Violation]:
-    """Return what plain processes cannot give an app, all of it."""
-    return [*_container(app), *_surroundings(app)]
+NO_MOUNTS = (
+    "this machine lets the process driver mount nothing: that takes Linux 5.12, and root or user namespaces"
+)
+
+
+def not_given_to_processes(app: App, *, mounts: bool = True) -> list[Violation]:
+    """Return what plain processes cannot give an app, all of it.
+
+    Parameters
+    ----------
+    mounts
+        Whether tasks can have mount namespaces here.
+    """
+    return [*_container(app), *_volumes(app, mounts), *_surroundings(app)]
 
 
 def _container(app: App) -> Iterator[Violation]:
@@ -33,18 +44,25 @@ def _container(app: App) -> Iterator[Violation]:
         )
     elif app.cmd is None and not app.args:
         yield Violation("/", "without an image there must be a command: give 'cmd' or 'args'")
-    for index, volume in enumerate(container.volumes):
-        path = f"/container/volumes({index})"
-        if isinstance(volume, HostVolume):
-            yield Violation(path, f"the process driver mounts no host paths yet; {_ELSEWHERE}")
-        else:
-            yield Violation(
-                path, f"the process driver makes no volumes of its own, it has only host paths; {_MARATHON}"
-            )
     if container.linux_info is not None:
         yield Violation(
             "/container/linuxInfo", f"the process driver confines no system calls or memory; {_MARATHON}"
         )
+
+
+def _volumes(app: App, mounts: bool) -> Iterator[Violation]:
+    volumes = [] if app.container is None else app.container.volumes
+    if volumes and not mounts:
+        yield Violation("/container/volumes", f"{NO_MOUNTS}; {_ELSEWHERE}")
+        return
+    for index, volume in enumerate(volumes):
+        path = f"/container/volumes({index})"
+        if not isinstance(volume, HostVolume):
+            yield Violation(
+                path, f"the process driver makes no volumes of its own, it has only host paths; {_MARATHON}"
+            )
+        elif not volume.host_path.startswith("/"):
+            yield Violation(f"{path}/hostPath", "must be absolute: there is nothing it could be relative to")
 
 
 def _surroundings(app: App) -> Iterator[Violation]:
