@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from .app import App
-from .errors import BackendUnreachable
+from .errors import BackendUnreachable, NotFound
+from .quota import QuotaReport
 from .status import AppHistory, AppStatus, Deployment, DeploymentResult, HistoryEvent, QueueItem, Task
 from .transport import Transport
 
@@ -153,6 +154,19 @@ class Client:
     async def list_queue(self) -> list[QueueItem]:
         """Return the apps that wait, and why."""
         return await self._call(self.transport.list_queue)
+
+    async def quota(self, user: str | None = None) -> QuotaReport | None:
+        """Return what a user may have and has; None where the backend has no quotas, as Marathon has none.
+
+        Parameters
+        ----------
+        user
+            The hub's name of the user, for administrators; without it the token's own.
+        """
+        try:
+            return await self._call(lambda: self.transport.get_quota(user))
+        except NotFound:
+            return None
 
     async def task_output(self, task_id: str, name: str = "stdout", tail: int | None = None) -> str:
         """Return what a task, running or ended lately, has written.

@@ -20,6 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from .app import App
 from .errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
+from .quota import QuotaReport
 from .status import AppHistory, AppStatus, Deployment, HistoryEvent, QueueItem, Task
 from .wire import Wire
 
@@ -154,6 +155,11 @@ class Transport(MarathonClient):
         """Return what happened to an app and its tasks; our backend's own."""
         response = self._do_request("GET", f"/v2/history/apps/{app_id.strip('/')}")
         return AppHistory.from_wire(response.json())
+
+    def get_quota(self, user: str | None = None) -> QuotaReport:
+        """Return what a user may have and has: the holder of the token, or the one asked for."""
+        params = None if user is None else {"user": user}
+        return QuotaReport.from_wire(self._do_request("GET", "/hubfleet/quota", params=params).json())
 
     def update_app(
         self,

@@ -12,6 +12,7 @@ from rest import eventually
 from sites import BODY, Site
 
 from hubfleet.api.app import App, UpgradeStrategy
+from hubfleet.api.client import Client
 from hubfleet.backend.quotas import Generation, Held, Quota, QuotaRules, excesses, fitting, use
 
 RULES = QuotaRules(
@@ -219,6 +220,11 @@ async def test_who_sees_which_quota(limited: Site) -> None:
     assert own["left"] == {"instances": 20, "cpus": 20, "mem": None, "gpus": None}
     assert own["apps"] == {"/jupyter/carl/dask/c": own["used"]}
     assert await limited.admin.get("/hubfleet/quota?user=carl") == own
+    for client in (Client(limited.backend.url, token="token-of-carl"), limited.backend.client):
+        report = await client.quota("carl")
+        assert report is not None
+        assert (report.left.cpus, report.left.mem, report.limits.app.cpus) == (20, None, None)
+        assert report.apps["/jupyter/carl/dask/c"].instances == 20
     assert (await limited.admin.get("/hubfleet/quota?user=nobody-yet"))["groups"] is None
     assert (await limited.admin("GET", "/hubfleet/quota")).status_code == 400
     for token in ("token-of-alice", "a-reader-of-the-tests"):
