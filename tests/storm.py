@@ -241,8 +241,6 @@ def storm_backend(state_dir: Any, first_port: int) -> WarmBackend:
     return WarmBackend(state_dir, (first_port, first_port + PORTS - 1), cpus=str(CPUS))
 
 
-def leftovers(backend: WarmBackend) -> list[str]:
-    """Return what works for a backend although it has ended and no app was left."""
-    return [
-        f"{process.pid} {process.cmdline()}" for process in backend.processes() if process.pid != os.getpid()
-    ]
+def leftovers(backend: WarmBackend) -> list[int]:
+    """Return the processes that work for a backend although it has ended and no app was left."""
+    return [process.pid for process in backend.processes() if process.pid != os.getpid()]
