@@ -202,7 +202,7 @@ class ProcessDriver:
         """Run a command beside a running task: as its account, in its sandbox, with its environment.
 
         Its output goes nowhere. What it leaves running in its process group is
-        killed when it ends; it ends with its task, and with the launcher.
+        killed when it ends; it ends with its task.
 
         Returns
         -------

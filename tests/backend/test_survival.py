@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import psutil
 import pytest
 import requests
 from conftest import RunningBackend, task_id_of
@@ -23,6 +25,12 @@ async def task_ids(backend: RunningBackend) -> Counter[str]:
     """How many processes the tasks have; each here is one process."""
     found = map(task_id_of, await asyncio.to_thread(backend.tasks))
     return Counter(filter(None, found))
+
+
+def kill(process: psutil.Process) -> None:
+    """Kill a process, unless it has ended since it was found."""
+    with contextlib.suppress(psutil.Error):
+        process.kill()
 
 
 async def test_a_killed_backend_finds_its_tasks_again(rest: Rest, backend: RunningBackend) -> None:
@@ -200,7 +208,7 @@ async def test_kills_at_random_moments(rest: Rest, backend: RunningBackend, roun
             else:
                 for process in await asyncio.to_thread(backend.tasks):
                     if chance.random() < 0.3:
-                        process.kill()
+                        kill(process)
                 return
             unsure.discard(app_id)
         except requests.exceptions.ConnectionError:
@@ -214,7 +222,7 @@ async def test_kills_at_random_moments(rest: Rest, backend: RunningBackend, roun
         if chance.random() < 0.5:
             for process in await asyncio.to_thread(backend.tasks):
                 if chance.random() < 0.3:
-                    process.kill()
+                    kill(process)
         await backend.start()
 
     await rest.deployed()
