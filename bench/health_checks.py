@@ -1,0 +1,95 @@
+"""What health checks cost the backend: its processor seconds per second, with and without them.
+
+Method: a real backend runs one app of `--checks` instances (of ``sleep``), each with an HTTP
+check on the port of one static server of this script's, so that nothing but the probing differs.
+The backend's own user and system time (not its tasks', nor this script's) is read over
+`--seconds`, of one backend without checks and of another with them, so that neither cleans up
+after the other's tasks; the difference is printed. The first interval after the start is left out.
+
+    python bench/health_checks.py --checks 1000 --interval 10 --seconds 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from conftest import RunningBackend
+from rest import Rest
+
+answered = 0
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say 200 to whatever is asked."""
+    global answered
+    await reader.readline()
+    answered += 1
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+async def used(process: psutil.Process, seconds: float) -> float:
+    """Return the processor seconds per second that a process uses."""
+    before = process.cpu_times()
+    await asyncio.sleep(seconds)
+    after = process.cpu_times()
+    return (after.user + after.system - before.user - before.system) / seconds
+
+
+async def measure(checks: int, interval: int, seconds: float, directory: Path) -> None:
+    """Print the figures."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    check = {"protocol": "HTTP", "port": port, "intervalSeconds": interval, "timeoutSeconds": interval}
+    without = await measure_one("none", [], checks, interval, seconds, directory)
+    having = await measure_one("some", [check], checks, interval, seconds, directory)
+    print(f"{checks} checks every {interval} s: {100 * (having - without):.1f} % of one core")
+    server.close()
+
+
+async def measure_one(
+    name: str, found: list[dict[str, object]], checks: int, interval: int, seconds: float, directory: Path
+) -> float:
+    """Return what a backend of its own uses while its tasks have these checks."""
+    (directory / name).mkdir()
+    backend = RunningBackend(directory / name / "state", (20000, 24000))
+    try:
+        await backend.start()
+        assert backend.process is not None
+        process = psutil.Process(backend.process.pid)
+        rest = Rest(backend.url, backend.admin_token)
+        await rest.create(
+            "/checked", instances=checks, portDefinitions=[], healthChecks=found, mem=0, cpus=0.001
+        )
+        while (await rest.app("/checked"))["tasksRunning"] < checks:
+            await asyncio.sleep(1)
+        await asyncio.sleep(interval + 5)
+        begun = answered
+        figure = await used(process, seconds)
+        print(f"{name}: {figure:.4f} cpu-seconds per second, {answered - begun} probes answered")
+        return figure
+    finally:
+        await backend.destroy()
+
+
+def main() -> None:
+    """Read the arguments, and measure."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--checks", type=int, default=1000)
+    parser.add_argument("--interval", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=30)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(measure(arguments.checks, arguments.interval, arguments.seconds, Path(directory)))
+
+
+if __name__ == "__main__":
+    main()
