@@ -7,7 +7,7 @@ VENV := .venv/bin
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
-	@echo "make test     all tests, with a real hub, real servers and real workers"
+	@echo "make test     all tests, with a real hub, real servers and real workers (TESTS=... for some)"
 	@echo "make lint     style and types"
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
@@ -18,8 +18,10 @@ demo:
 	@$(PYTHON) examples/environment.py demo
 	@exec $(VENV)/python examples/demo.py
 
+# The processes that share the tests; a file is one process's, and 0 is none but pytest itself.
+WORKERS ?= 3
 test: environment
-	@$(VENV)/python -m pytest $(TESTS)
+	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 journey: environment
 	@$(VENV)/python examples/journey.py --fresh

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -23,10 +25,27 @@ from hubfleet.backend.drivers.hierarchies import sweep_abandoned
 TOKEN = "an-administrator-of-the-tests"
 
 
+def _draw_ports() -> Iterator[int]:
+    """Yield ports over and over: others for each process of a run, and none that a connection may take.
+
+    What the kernel would give is of the range of outgoing connections, and may be gone again before
+    a part that is started has bound it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10000 + worker % 10 * 1000
+    return itertools.cycle(random.sample(range(first, first + 1000), 1000))
+
+
+_PORTS = _draw_ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody uses, and that is not given again soon."""
+    for port in itertools.islice(_PORTS, 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("all ports of the tests are in use")
 
 
 def task_id_of(process: psutil.Process) -> str:

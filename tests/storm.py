@@ -230,7 +230,10 @@ class Storm:
             portDefinitions=[{"port": 0} for _ in range(free_ports)],
             taskKillGracePeriodSeconds=1,
         )
-        await self.rest.running("/all-the-rest")
+        try:
+            await self.rest.running("/all-the-rest")
+        except AssertionError as error:
+            raise AssertionError(f"not to be had: {await self.rest.get('/v2/queue')}") from error
         answer = await self.rest("DELETE", "/v2/apps/all-the-rest")
         assert answer.status_code == 200, answer.text
         await self.rest.deployed()

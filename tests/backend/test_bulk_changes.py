@@ -18,12 +18,14 @@ async def test_some_apps_are_made_and_changed_in_one_deployment(rest: Rest) -> N
     async with stream(rest.url, rest.headers["Authorization"].partition(" ")[2]) as heard:
         answer = await rest("PUT", "/v2/apps", body)
         assert answer.status_code == 200, answer.text
-        (deployment,) = await rest.get("/v2/deployments")
-        assert deployment["id"] == answer.json()["deploymentId"] == answer.headers["Marathon-Deployment-Id"]
-        assert set(deployment["affectedApps"]) == {"/bulk/old", "/bulk/new"}
+        assert answer.json()["deploymentId"] == answer.headers["Marathon-Deployment-Id"]
         await rest.running("/bulk/old", 2)
         await rest.running("/bulk/new")
         await heard.until("deployment_success")
+        (done,) = [event for event in heard.events if event["eventType"] == "deployment_success"]
+        assert done["id"] == answer.json()["deploymentId"]
+        scaled = {action["app"] for action in done["plan"]["steps"][-1]["actions"]}
+        assert scaled == {"/bulk/old", "/bulk/new"}
     assert "api_post_event" not in heard.types(), "only changes of one app are told as such"
     assert (await rest.app("/bulk/old"))["env"] == {"A": "1"}
 
@@ -119,7 +121,9 @@ async def test_a_list_is_locked_as_a_whole(rest: Rest) -> None:
 
 
 async def test_a_restart_replaces_all_tasks_of_the_same_definition(rest: Rest) -> None:
-    await rest.create("/again", instances=2)
+    # They take a second to end, in which the plan is to be seen.
+    lingering = "trap '' TERM; exec sleep 600"
+    await rest.create("/again", cmd=lingering, instances=2, taskKillGracePeriodSeconds=1)
     old = await rest.running("/again", 2)
     await rest.deployed()
     before = await rest.app("/again")
