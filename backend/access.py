@@ -13,7 +13,7 @@ from hubfleet.api.rules import Violation
 from hubfleet.api.status import Event
 
 from .orchestrator.refusals import NotValid
-from .records import AppRecord
+from .state import State
 
 EVERYTHING = ""
 """The group of all apps."""
@@ -146,7 +146,7 @@ class Caller:
                 f"{self.name} may make and change apps only under {allowed}, and {app_id} is not there"
             )
 
-    def admit(self, app: App, apps: dict[str, AppRecord]) -> App:
+    def admit(self, app: App, state: State) -> App:
         """Return a definition as this caller may submit it.
 
         A user's app runs as the account that the user's server runs as, and goes when
@@ -164,7 +164,7 @@ class Caller:
             raise NotValid(
                 [Violation(f"/labels/{labels.OWNER}", f"{self.name} cannot make {owner} the owner of an app")]
             )
-        account = self._account(owner, apps)
+        account = self._account(owner, state)
         if app.user not in (None, account):
             raise NotValid(
                 [
@@ -176,7 +176,7 @@ class Caller:
         owned = {**app.labels, labels.OWNER: owner} if owner else app.labels
         return app.model_copy(update={"user": account, "labels": owned})
 
-    def _account(self, owner: str | None, apps: dict[str, AppRecord]) -> str | None:
+    def _account(self, owner: str | None, state: State) -> str | None:
         """Return the account of a new app: that of its owner, or of the caller's servers; None is our own.
 
         Raises
@@ -185,11 +185,11 @@ class Caller:
             There is no server to tell it by, and our own account, which could be root's, is not shared.
         """
         if owner is not None:
-            return apps[owner].app.user if owner in apps else None
+            return state.apps[owner].app.user if owner in state.apps else None
         servers = {
             record.app.user
-            for record in apps.values()
-            if self._is_own(record.id) and not self.may_change(record.id)
+            for record in (state.apps_within(self.user_group) if self.user_group else ())
+            if not self.may_change(record.id)
         }
         if len(servers) == 1:
             return servers.pop()

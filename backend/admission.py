@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from hubfleet.api.app import App
-from hubfleet.api.ids import is_within, user_path
+from hubfleet.api.ids import user_path
 
 from .access import Caller
 from .bounded import Remembered
@@ -157,7 +157,7 @@ class Admission:
         if new and len(self._state.apps) + len(new) > self._limits.apps:
             raise TooMuch(f"there may be {self._limits.apps} apps here; end some that are not needed")
         if new and caller.user_group is not None and not caller.trusted:
-            own = sum(1 for app_id in self._state.apps if is_within(app_id, caller.user_group))
+            own = sum(1 for _ in self._state.apps_within(caller.user_group))
             if own + len(new) > self._limits.apps_of_user:
                 raise TooMuch(
                     f"{caller.name} may have {self._limits.apps_of_user} apps and has {own}; "
@@ -176,12 +176,7 @@ class Admission:
     def _held(self, user: str) -> dict[str, Held]:
         """Return what there is of each app of a user, also of those that are only ending."""
         group = user_path(self._prefix, user)
-        ids = {
-            app_id
-            for app_id in (*self._state.apps, *self._state.ids_of_instances())
-            if is_within(app_id, group)
-        }
-        return {app_id: self._held_of(app_id) for app_id in ids}
+        return {app_id: self._held_of(app_id) for app_id in self._state.known_within(group)}
 
     def _held_of(self, app_id: str) -> Held:
         made_by: dict[datetime, App] = {}

@@ -12,6 +12,7 @@ from hubfleet.api.wire import now
 
 from .records import AppRecord, DeploymentRecord, Instance
 from .store import Store
+from .tree import Tree
 
 
 class State:
@@ -33,6 +34,10 @@ class State:
         self._by_app: dict[str, dict[str, Instance]] = {}
         for instance in self.instances.values():
             self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
+        self._known = Tree([*self.apps, *self._by_app])
+        self._owned: dict[str, dict[str, None]] = {}
+        for record in self.apps.values():
+            self._note_owner(record)
         self._definitions: dict[tuple[str, datetime], App] = {}
         self._last_version = max(
             (
@@ -73,12 +78,26 @@ class State:
     def put_app(self, record: AppRecord) -> None:
         """Keep what happened to an app."""
         self._store.save_app(record)
+        self._forget_owner(record.id)
         self.apps[record.id] = record
+        self._known.add(record.id)
+        self._note_owner(record)
 
     def drop_app(self, app_id: str) -> None:
         """Forget an app; the definitions of its last tasks stay until `forget_versions`."""
         self._store.delete_app(app_id)
+        self._forget_owner(app_id)
         self.apps.pop(app_id, None)
+        if app_id not in self._by_app:
+            self._known.discard(app_id)
+
+    def known_within(self, group: str) -> Iterator[str]:
+        """Yield the ids in a group of all apps, also of those that are gone but for their instances."""
+        return self._known.within(group)
+
+    def apps_within(self, group: str) -> Iterator[AppRecord]:
+        """Yield the apps in a group, at any depth."""
+        return (self.apps[app_id] for app_id in self._known.within(group) if app_id in self.apps)
 
     def definition(self, instance: Instance) -> App | None:
         """Return the definition by which an instance was, or is to be, started."""
@@ -123,23 +142,28 @@ class State:
         found: dict[str, AppRecord] = {}
         owners = [app_id]
         while owners:
-            owner = owners.pop()
-            for record in self.apps.values():
-                owned = record.app.labels.get(labels.OWNER) == owner
-                if owned and record.id not in found and record.id != app_id:
-                    found[record.id] = record
-                    owners.append(record.id)
+            new = [each for each in self._owned.get(owners.pop(), ()) if each not in found and each != app_id]
+            found.update((each, self.apps[each]) for each in new)
+            owners += new
         return list(found.values())
+
+    def _note_owner(self, record: AppRecord) -> None:
+        if owner := record.app.labels.get(labels.OWNER):
+            self._owned.setdefault(owner, {})[record.id] = None
+
+    def _forget_owner(self, app_id: str) -> None:
+        record = self.apps.get(app_id)
+        owner = record.app.labels.get(labels.OWNER) if record else None
+        if owner in self._owned:
+            self._owned[owner].pop(app_id, None)
+            if not self._owned[owner]:
+                del self._owned[owner]
 
     # -- instances ----------------------------------------------------------------------
 
     def instances_of(self, app_id: str) -> list[Instance]:
         """Return the instances of an app, whatever becomes of them."""
         return list(self._by_app.get(app_id, {}).values())
-
-    def ids_of_instances(self) -> list[str]:
-        """Return the ids of all apps of which there are instances, also of those that are gone."""
-        return list(self._by_app)
 
     def instance_of(self, task_id: str) -> Instance | None:
         """Return the instance whose present task this is, if there is, or may be, such a task."""
@@ -153,6 +177,7 @@ class State:
         self._store.save_instance(instance)
         self.instances[instance.id] = instance
         self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
+        self._known.add(instance.app_id)
 
     def drop_instance(self, instance: Instance) -> None:
         """Forget an instance."""
@@ -162,6 +187,8 @@ class State:
         of_app.pop(instance.id, None)
         if not of_app:
             self._by_app.pop(instance.app_id, None)
+            if instance.app_id not in self.apps:
+                self._known.discard(instance.app_id)
 
     # -- deployments --------------------------------------------------------------------
 

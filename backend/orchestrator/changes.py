@@ -22,6 +22,7 @@ from ..drivers import Offer
 from ..events import EventBus
 from ..records import AppRecord, DeploymentRecord, Goal, Instance
 from ..state import State
+from ..tree import groups_of
 from . import dependencies, plans
 from .placement import impossible
 from .refusals import (
@@ -283,7 +284,7 @@ class Changes:
     def _levels(self, targets: Mapping[str, App | None]) -> tuple[dict[str, int], list[Violation]]:
         """Return how far the new definitions are from those that depend on nothing, and what is wrong."""
         wanted = [app_id for app_id, app in targets.items() if app is not None]
-        if len(wanted) <= 1 and not any(app.dependencies for app in targets.values() if app is not None):
+        if not any(app.dependencies for app in targets.values() if app is not None):
             return {}, []  # nothing to order, nothing circular: most changes need not look at all apps
         after = {record.id: record.app for record in self._state.apps.values() if record.id not in targets}
         after.update({app_id: app for app_id, app in targets.items() if app is not None})
@@ -303,18 +304,24 @@ class Changes:
 
     def _misplaced(self, targets: Mapping[str, App | None]) -> Iterator[Violation]:
         """Yield where an app would be in another one's place, or without its owner."""
-        after = {app_id for app_id in self._state.apps if app_id not in targets}
-        after.update(app_id for app_id, app in targets.items() if app is not None)
+        # What a new app would be the group of, of those that come with it.
+        groups = {
+            group: app_id for app_id, app in targets.items() if app is not None for group in groups_of(app_id)
+        }
+
+        def stays(app_id: str) -> bool:
+            return targets[app_id] is not None if app_id in targets else app_id in self._state.apps
+
         for app_id, app in targets.items():
             if app is None:
                 continue
-            above = [app_id[:cut] for cut in range(1, len(app_id)) if app_id[cut] == "/"]
-            if holder := next((other for other in above if other in after), None):
+            if holder := next(filter(stays, groups_of(app_id)), None):
                 yield Violation("/id", f"{holder} is an app, so it cannot hold the app {app_id}")
-            if held := next((other for other in after if other.startswith(f"{app_id}/")), None):
+            held = groups.get(app_id) or next(filter(stays, self._state.known_within(app_id)), None)
+            if held:
                 yield Violation("/id", f"{app_id} is the group of {held}; an app cannot be both")
             owner = app.labels.get(labels.OWNER)
-            if owner is not None and owner not in after:
+            if owner is not None and not stays(owner):
                 yield Violation(
                     f"/labels/{labels.OWNER}",
                     f"the app {owner} that is to own this one is not there, or is ending",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from hubfleet.api.app import App
-from hubfleet.api.ids import canonical, is_within
+from hubfleet.api.ids import canonical
 
 from .. import events
 from ..definition import new_app
@@ -46,7 +46,7 @@ class AppsHandler(ApiHandler):
         """Take a new app."""
         app = new_app(self.json_body(), cannot=self.orchestrator.cannot)
         self.caller.require_change(app.id)
-        app = self.caller.admit(app, self.orchestrator.state.apps)
+        app = self.caller.admit(app, self.orchestrator.state)
         deployment = self.orchestrator.changes.create(app, self.flag("force"), **self.terms)
         record = self.orchestrator.state.apps[app.id]
         announce(self, record.app)
@@ -73,7 +73,7 @@ class AppsHandler(ApiHandler):
         )
         for app in apps:
             self.caller.require_change(app.id)
-        admitted = [self.caller.admit(app, state.apps) for app in apps]
+        admitted = [self.caller.admit(app, state) for app in apps]
         deployment = self.orchestrator.changes.put_all(admitted, self.flag("force"), **self.terms)
         self.write_deployment(deployment)
 
@@ -123,7 +123,7 @@ class AppHandler(ApiHandler):
             creates=creates,
         )
         self.caller.require_change(app.id)
-        app = self.caller.admit(app, state.apps)
+        app = self.caller.admit(app, state)
         known = app.id in state.apps
         deployment = self.orchestrator.changes.put(app, self.flag("force"), **self.terms)
         announce(self, state.apps[app.id].app)
@@ -182,9 +182,7 @@ def apps_of_group(handler: ApiHandler, path: str) -> list[AppRecord]:
     """
     group = canonical(path[:-1])
     found = [
-        record
-        for record in handler.orchestrator.state.apps.values()
-        if handler.caller.sees(record.id) and (not group or is_within(record.id, group))
+        record for record in handler.orchestrator.state.apps_within(group) if handler.caller.sees(record.id)
     ]
     if group and not found:
         raise NotFoundHere(f"Group '{group}' does not exist")

@@ -95,7 +95,7 @@ class GroupHandler(ApiHandler):
                     {"instances": math.ceil(record.app.instances * factor)},
                     cannot=self.orchestrator.cannot,
                 ),
-                self.orchestrator.state.apps,
+                self.orchestrator.state,
             )
             for record in records
         ]
