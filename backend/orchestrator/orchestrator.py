@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hubfleet.api import labels
@@ -19,22 +19,22 @@ from hubfleet.api.rules import Violation
 from hubfleet.api.wire import now
 
 from .. import events
-from ..drivers import Driver, DriverError, Offer, TaskExit, TaskSpec, Usage
+from ..drivers import Driver, DriverError, Offer, Usage
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, Goal, Instance, config_version
 from ..state import State
-from . import backoff, ends, scaling, specs
+from . import backoff, ends, recovery, scaling
+from .background import Background
 from .changes import Changes
 from .deployments import Deployments
 from .ends import TaskEnd
-from .engine_task import EngineTask
-from .fetching import Fetching, fetch_id, fetch_spec
 from .history import History
 from .limits import TaskLimits
 from .placer import Allocation, Placer
 from .probing import Probing
 from .remains import Remains
-from .runner import KILL_GRACE_SECONDS, TaskRunner, Told
+from .runner import Told
+from .runners import Runners
 from .sandbox import last_lines
 from .scaling import Motion
 
@@ -75,23 +75,25 @@ class Orchestrator:
     ) -> None:
         self.state = state
         self.bus = bus
+        self._driver = driver
+        self._sandboxes = sandboxes
+        self._limits = limits = limits or TaskLimits()
+        self._background = Background()
+        self.failed = self._background.failed
+        """Done with an exception when the orchestrator cannot go on."""
+        spawn = self._background.spawn
         self.changes = Changes(state, bus, driver.offers, self._enqueue_all)
         self.placer = Placer(state, driver, self._place)
-        self._deployments = Deployments(state, bus, self._enqueue_all)
-        self._probing = Probing(state, bus, self._spawn, self._enqueue, self.kill, driver.execute)
         self.read_output = driver.read_output
-        self._driver = driver
+        self._deployments = Deployments(state, bus, self._enqueue_all)
+        self._probing = Probing(state, bus, spawn, self._enqueue, self.kill, driver.execute)
         self._history = History(state.archive)
-        self._limits = limits or TaskLimits()
-        self._remains = Remains(driver, state.archive, self._limits, self._spawn)
-        self._sandboxes = sandboxes
-        self._base_environment = base_environment
+        self._remains = Remains(driver, state.archive, limits, spawn)
+        self._runners = Runners(
+            driver, bus, self._history, self._remains, limits, sandboxes, base_environment, spawn
+        )
         self._waiting_apps: dict[str, None] = {}  # an ordered set
         self._wakeup = asyncio.Event()
-        self._runners: dict[str, TaskRunner] = {}  # by task id
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done with an exception when the orchestrator cannot go on."""
 
     def cannot(self, app: App) -> list[Violation]:
         """Return what the engine cannot give an app."""
@@ -103,10 +105,13 @@ class Orchestrator:
         """Find the tasks of a former life again, and begin."""
         await self._driver.open()
         await self._recover()
-        self._spawn(self._take_exits())
-        self._spawn(self._reconcile_for_ever())
-        self._spawn(self.placer.run())
-        self._spawn(self._remains.run())
+        for coroutine in (
+            self._runners.take_exits(),
+            self._reconcile_for_ever(),
+            self.placer.run(),
+            self._remains.run(),
+        ):
+            self._background.spawn(coroutine)
         for record in list(self.state.apps.values()):
             owner = record.app.labels.get(labels.OWNER)
             if owner is not None and owner not in self.state.apps and record.id in self.state.apps:
@@ -118,9 +123,7 @@ class Orchestrator:
 
     async def close(self) -> None:
         """Let go; the tasks keep running."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
         await self._driver.close()
 
     def offers(self) -> Sequence[Offer]:
@@ -135,62 +138,33 @@ class Orchestrator:
             log.warning("cannot tell what the tasks use: %s", error)
             return None
 
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-        return task
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
-            self.failed.set_exception(error)
-
     async def _recover(self) -> None:
         """Match what the store says runs with what the engine says runs."""
         known = await self._driver.recover()
-        running = {task_id for task_id, task_exit in known.items() if task_exit is None}
-        expected = {
-            instance.task_id: instance for instance in self.state.instances.values() if instance.launched
-        }
-        fetched: set[str] = set()
-        for task_id, instance in expected.items():
-            if task_id in running:
-                self._run(instance, found_running=True)
-                if instance.condition is Condition.PROVISIONED:
-                    self._started(instance)
-                elif instance.condition is Condition.RUNNING:
-                    self._begin_probing(instance)
-            elif task_id not in known and instance.condition is Condition.PROVISIONED:
-                self._run(instance, resumed=True)  # chosen, but not yet started
-                fetched.add(fetch_id(task_id))
-            else:
-                self._ended(instance, TaskEnd(known.get(task_id) or TaskExit(task_id, None, None)))
-                continue
+        found = recovery.compare(self.state.instances.values(), known)
+        expected = {each.task_id for each in self.state.instances.values() if each.launched}
+        for instance in found.running:
+            self._run(instance, found_running=True)
+            if instance.condition is Condition.PROVISIONED:
+                self._started(instance)
+            elif instance.condition is Condition.RUNNING:
+                self._begin_probing(instance)
+        for instance in found.unstarted:
+            self._run(instance, resumed=True)
+        for instance in (*found.running, *found.unstarted):
             if instance.condition is Condition.KILLING or instance.goal is Goal.STOPPED:
                 self._kill(instance)
-        strangers = self.state.strangers(running - expected.keys() - fetched)
-        for task_id in known.keys() - expected.keys() - fetched:
-            if task_id in strangers:
-                log.warning("%s runs, but no app here knows it; it is left alone", task_id)
-            elif task_id in running:
-                log.warning("%s runs on the engine, but no app here wants it; it is ended", task_id)
-                self._run_unwanted(task_id)
-            else:
-                self._remains.left(task_id)
-        await self._remains.sweep(known.keys() | expected.keys())
-
-    def _run_unwanted(self, task_id: str) -> None:
-        def forget(_: TaskEnd) -> None:
-            self._runners.pop(task_id, None)
+        for instance, task_exit in found.ended:
+            self._ended(instance, TaskEnd(task_exit))
+        strangers = self.state.strangers(found.unwanted)
+        for task_id in strangers:
+            log.warning("%s runs, but no app here knows it; it is left alone", task_id)
+        for task_id in found.unwanted - strangers:
+            log.warning("%s runs on the engine, but no app here wants it; it is ended", task_id)
+            self._runners.end_unwanted(task_id)
+        for task_id in found.left:
             self._remains.left(task_id)
-            self.bus.publish(events.unknown_terminated(task_id, Condition.KILLED.value))
-
-        spec = TaskSpec(task_id, (), {}, self._sandboxes / task_id)
-        runner = TaskRunner(EngineTask(spec, self._driver, KILL_GRACE_SECONDS), Told(forget))
-        self._runners[task_id] = runner
-        runner.kill()
-        self._spawn(runner.run(found_running=True))
+        await self._remains.sweep(known.keys() | expected)
 
     # -- the queue ----------------------------------------------------------------------
 
@@ -273,31 +247,15 @@ class Orchestrator:
     def _run(self, instance: Instance, found_running: bool = False, resumed: bool = False) -> None:
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
-        spec = specs.task_spec(app, instance, self._base_environment(app.user), self._sandboxes)
-        grace = app.task_kill_grace_period_seconds
-        task = EngineTask(
-            spec,
-            self._driver,
-            KILL_GRACE_SECONDS if grace is None else grace,
-            instance.terminated_at,
-            terminated=lambda: self._terminated(instance),
-            stuck=lambda kills: self._history.stuck(instance, kills),
-        )
-        seconds = self._limits.launch_seconds
-        overdue = f"Task was killed since it was not running within {seconds:g} s"
+        overdue = f"Task was killed since it was not running within {self._limits.launch_seconds:g} s"
         told = Told(
             ended=lambda end: self._ended(instance, end),
             started=lambda: self._started(instance),
             overdue=lambda: self.kill(instance, overdue),
+            terminated=lambda: self._terminated(instance),
+            stuck=lambda kills: self._history.stuck(instance, kills),
         )
-        fetching = None
-        if app.fetch and not found_running:
-            fetching = Fetching(fetch_spec(spec, app.fetch, self._limits), self._driver, resumed)
-            self._history.fetching(instance, app.fetch, resumed)
-        runner = TaskRunner(task, told, fetching, seconds)
-        for each in (spec.task_id, fetch_id(spec.task_id)):
-            self._runners[each] = runner
-        self._spawn(runner.run(found_running))
+        self._runners.begin(instance, app, told, found_running=found_running, resumed=resumed)
 
     def _terminated(self, instance: Instance) -> None:
         instance.terminated_at = now()
@@ -362,17 +320,7 @@ class Orchestrator:
                 self._history.killing(instance)
             self._probing.stop(instance)
             self._publish_state(instance)
-        runner = self._runners.get(instance.task_id)
-        if runner is not None:
-            runner.kill()
-
-    async def _take_exits(self) -> None:
-        async for task_exit in self._driver.exits():
-            runner = self._runners.get(task_exit.task_id)
-            if runner is not None:
-                runner.exited(task_exit)
-            else:
-                self._remains.left(task_exit.task_id)
+        self._runners.kill(instance)
 
     def _ended(self, instance: Instance, end: TaskEnd) -> None:
         """Take the end of a task: the instance goes, or waits for its next one."""
@@ -380,8 +328,7 @@ class Orchestrator:
         condition, message = ends.outcome(instance, end)
         record = self.state.apps.get(instance.app_id)
         self._probing.stop(instance)
-        for each in (task_id, fetch_id(task_id)):
-            self._runners.pop(each, None)
+        self._runners.forget(task_id)
         instance.condition = condition
         update, change = events.status_update(instance, message), events.instance_changed(instance)
         app = self._next_definition(instance)
@@ -421,7 +368,7 @@ class Orchestrator:
     def _begin_probing(self, instance: Instance) -> None:
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
-        self._probing.begin(instance, app, self._runners[instance.task_id].spec)
+        self._probing.begin(instance, app, self._runners.spec(instance))
 
     def _publish_state(self, instance: Instance) -> None:
         self.bus.publish(events.status_update(instance))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from hubfleet.api.app import App, HealthCheck
 from hubfleet.api.wire import now
@@ -13,10 +13,9 @@ from ..drivers import DriverError, TaskSpec
 from ..events import EventBus
 from ..records import Condition, Health, Instance
 from ..state import State
+from .background import Spawn
 from .health import judge
 from .probes import NoVerdict, probe, probe_for_ever
-
-Spawn = Callable[[Coroutine[object, object, None]], asyncio.Task[None]]
 
 
 class Probing:
@@ -25,7 +24,7 @@ class Probing:
     Parameters
     ----------
     spawn
-        Begins a coroutine whose failure is not lost.
+        As `background.Background.spawn`.
     changed
         Called with the app id when a task became alive, or ceased to be.
     kill

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 
 from hubfleet.api.wire import now
 
 from ..archive import Archive
 from ..drivers import Driver, DriverError
+from .background import Spawn
 from .limits import TaskLimits
 
 log = logging.getLogger("hubfleet.backend.remains")
@@ -39,7 +40,7 @@ class Remains:
         driver: Driver,
         archive: Archive,
         limits: TaskLimits,
-        spawn: Callable[[Coroutine[object, object, None]], object],
+        spawn: Spawn,
     ) -> None:
         self._driver = driver
         self._archive = archive
