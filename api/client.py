@@ -104,6 +104,10 @@ class Client:
         """Return when a server answers."""
         await self._call(self.transport.ping)
 
+    async def is_hubfleet(self) -> bool:
+        """Whether what answers is hubfleet's own backend, and no Marathon."""
+        return await self._call(self.transport.is_hubfleet)
+
     async def create_app(self, app: App) -> AppStatus:
         """Submit a new app.
 

@@ -142,6 +142,10 @@ class Transport(MarathonClient):
         response = self._do_request("GET", "/v2/queue", params={"embed": "explanation"})
         return [QueueItem.from_wire(item) for item in response.json()["queue"]]
 
+    def is_hubfleet(self) -> bool:
+        """Whether this is our own backend, by what it says of itself."""
+        return str(self._do_request("GET", "/v2/info").json().get("buildref", "")).startswith("hubfleet-")
+
     def task_output(self, task_id: str, name: str, params: dict[str, int]) -> bytes:
         """Return what a task has written; our backend's own."""
         return self._do_request("GET", f"/v2/tasks/{task_id}/files/{name}", params=params).content

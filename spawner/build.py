@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from shlex import quote
 from typing import Any
 
 from hubfleet.api import environment, labels
@@ -13,23 +11,24 @@ from hubfleet.api.app import (
     App,
     Container,
     Docker,
+    Fetch,
     HealthCheck,
-    Network,
-    PortDefinition,
+    ReadinessCheck,
+    SecretRef,
     UnreachableStrategy,
     UpgradeStrategy,
 )
-from hubfleet.api.ids import dask_path, segment, server_app_id
+from hubfleet.api.ids import dask_path, server_app_id
 
+from .command import shell_line
 from .options import Choice
+from .ports import Ports
 
-PORT_NAME = "notebook"
 # Jupyter Server ends its kernels on SIGTERM; Mesos' own 3 s are not enough for several.
 KILL_GRACE_SECONDS = 10
 
-# The first character rules out "." and "..", "--x-" what `segment` may return: so a name that
-# is kept never meets one that was replaced.
-_PLAIN_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*")
+# Two servers of one user must not run side by side on one home: the old ends first.
+ONE_AT_A_TIME = {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +41,38 @@ class Server:
         Whose server it is: first part of the app id, the names as the hub has them
         (the server's is empty for the default one), and the hub's own mark.
     command
-        Program and arguments; no shell reads them.
+        Program and arguments (`shell_line`).
     base_path
         Path of the server's URLs, such as ``/user/alice/``.
     choice
         Resources and image.
     env
-        Environment; values of None are left out.
+        Environment; values of None are left out, ``{"secret": …}`` names one of `secrets`.
     listen_ip
         Address that the server binds; empty for all.
     home_dir
         Directory that is made, entered and given as ``HOME``; empty for the backend's sandbox.
     root_dir
         Directory that the server shows, to be made as well; empty for the home.
-    health_failures
-        After so many failed health checks in a row the backend replaces the task; 0 for never.
+    ports
+        Its network, and where it listens there.
+    container_type
+        Which of Marathon's containers an image runs in.
+    volumes, constraints, fetch, secrets, unreachable_strategy, upgrade_strategy, readiness_checks
+        Marathon's own objects.
+    extra_labels
+        Labels beside the marks of hub, user and server, which go before them.
+    run_as
+        System account of the server; None for the backend's own.
+    health_failures, health_interval, health_timeout, health_grace
+        After so many failed checks in a row the backend replaces the task, 0 for never; seconds between
+        two checks, for an answer, and after the start during which a failure does not count.
+    health_checks
+        Marathon's objects in place of the check that these make; None for that check.
+    tls
+        Whether the server speaks TLS and asks for a client's certificate.
+    writes_certificates
+        Whether its certificates come in its environment (`hubfleet.spawner.command`).
     """
 
     prefix: str
@@ -70,11 +86,24 @@ class Server:
     listen_ip: str = ""
     home_dir: str = ""
     root_dir: str = ""
+    ports: Ports = field(default_factory=Ports)
+    container_type: str = "MESOS"
     volumes: Sequence[Mapping[str, Any]] = ()
     constraints: Sequence[Sequence[Any]] = ()
+    fetch: Sequence[Mapping[str, Any]] = ()
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unreachable_strategy: Mapping[str, Any] | str | None = None
+    upgrade_strategy: Mapping[str, Any] = field(default_factory=lambda: ONE_AT_A_TIME)
+    extra_labels: Mapping[str, str] = field(default_factory=dict)
     run_as: str | None = None
     health_failures: int = 0
+    health_interval: int = 10
+    health_timeout: int = 20
+    health_grace: int = 300
+    health_checks: Sequence[Mapping[str, Any]] | None = None
+    readiness_checks: Sequence[Mapping[str, Any]] = ()
+    tls: bool = False
+    writes_certificates: bool = False
 
     @property
     def app_id(self) -> str:
@@ -83,8 +112,8 @@ class Server:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that tie the app to this hub, user and server."""
-        return self.marks(self.hub_id, self.user, self.server)
+        """All labels, among them those that tie the app to this hub, user and server."""
+        return {**self.extra_labels, **self.marks(self.hub_id, self.user, self.server)}
 
     @staticmethod
     def marks(hub_id: str, user: str, server: str) -> dict[str, str]:
@@ -100,36 +129,38 @@ def build_app(server: Server) -> App:
     ValueError
         The configuration makes no legal app; the message says which part.
     """
-    return App(
-        id=server.app_id,
-        cmd=shell_line(server.command, server.listen_ip, server.home_dir, server.root_dir),
-        cpus=server.choice.cpu,
-        mem=server.choice.mem,
-        disk=server.choice.disk,
-        gpus=server.choice.gpu,
-        instances=1,
-        user=server.run_as,
-        env={name: str(value) for name, value in server.env.items() if value is not None},
-        labels=server.labels,
-        constraints=[[str(part) for part in constraint] for constraint in server.constraints],
-        container=_container(server),
-        networks=[Network(mode="host")],
-        port_definitions=[PortDefinition(port=0, name=PORT_NAME)],
-        health_checks=[
-            HealthCheck(
-                protocol="HTTP",
-                path=api_path(server.base_path),
-                port_index=0,
-                grace_period_seconds=300,
-                interval_seconds=10,
-                timeout_seconds=20,
-                max_consecutive_failures=server.health_failures,
-            )
-        ],
-        # Two servers of one user must not run side by side on one home: the old ends first.
-        upgrade_strategy=UpgradeStrategy(minimum_health_capacity=0, maximum_over_capacity=0),
-        task_kill_grace_period_seconds=KILL_GRACE_SECONDS,
-        **_unreachable(server.unreachable_strategy),
+    return App.from_wire(
+        {
+            "id": server.app_id,
+            "cmd": shell_line(
+                server.command,
+                server.listen_ip,
+                server.home_dir,
+                server.root_dir,
+                server.ports.listens_at,
+                server.writes_certificates,
+            ),
+            "cpus": server.choice.cpu,
+            "mem": server.choice.mem,
+            "disk": server.choice.disk,
+            "gpus": server.choice.gpu,
+            "instances": 1,
+            "user": server.run_as,
+            "env": {name: _value(value) for name, value in server.env.items() if value is not None},
+            "secrets": dict(server.secrets),
+            "labels": server.labels,
+            "constraints": [[str(part) for part in constraint] for constraint in server.constraints],
+            "container": _container(server),
+            "networks": server.ports.networks(),
+            "portDefinitions": server.ports.definitions(),
+            "requirePorts": server.ports.required,
+            "healthChecks": _health_checks(server),
+            "readinessChecks": [ReadinessCheck.from_wire(check) for check in server.readiness_checks],
+            "upgradeStrategy": UpgradeStrategy.from_wire(server.upgrade_strategy),
+            "fetch": [Fetch.from_wire(entry) for entry in server.fetch],
+            "taskKillGracePeriodSeconds": KILL_GRACE_SECONDS,
+            **_unreachable(server.unreachable_strategy),
+        }
     )
 
 
@@ -138,93 +169,52 @@ def api_path(base_path: str) -> str:
     return base_path.rstrip("/") + "/api"
 
 
-def shell_line(command: Sequence[str], listen_ip: str = "", home_dir: str = "", root_dir: str = "") -> str:
-    """Return what ``/bin/sh -c`` runs in the sandbox: make the directories, then become the server.
-
-    The only thing that the shell expands is ``$PORT0``, the port that the backend gave
-    the task; the command line is where jupyterhub-singleuser lets it win over
-    ``JUPYTERHUB_SERVICE_URL``, which is written before any port is known.
-
-    Raises
-    ------
-    ValueError
-        The command is empty, or a directory is not one that can be made.
-    """
-    if not command:
-        raise ValueError("c.Spawner.cmd is empty; it names the program of the server")
-    if home_dir and not home_dir.startswith("/"):
-        raise ValueError(f"c.MarathonSpawner.home_dir is a path from the root, got {home_dir!r}")
-    steps = [
-        f"mkdir -p -m 0700 -- {_shell_path(path)}"
-        for path in dict.fromkeys([home_dir, root_dir])
-        if path and (path == "~" or not re.match(r"~[^/]", path))
-    ]
-    if home_dir:
-        steps.append(f"cd -- {_shell_path(home_dir)}")
-    words = ["exec", *map(quote, command)]
-    if listen_ip:
-        words.append(f"--ip={quote(listen_ip)}")
-    words.append("--port=$PORT0")
-    line = " && ".join([*steps, " ".join(words)])
-    if "\0" in line:
-        raise ValueError("neither the server's command nor its directories may hold a NUL character")
-    return line
-
-
-def _shell_path(path: str) -> str:
-    if path == "~":
-        return '"$HOME"'
-    return f'"$HOME"/{quote(path[2:])}' if path.startswith("~/") else quote(path)
-
-
-def path_part(value: str) -> str:
-    """Return one part of a path, or the name of a volume, that stands for a text and for no other.
-
-    A text that is harmless as it stands is kept (``alice``, ``alice@example.org``);
-    any other becomes its `segment`, so that none climbs (``..``, ``/``) or meets another.
-    """
-    if _PLAIN_PART.fullmatch(value) and "--x-" not in value:
-        return value
-    return segment(value) if value else ""
-
-
-def path_namespace(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template's names with each text made a `path_part`."""
-    return {name: path_part(value) if isinstance(value, str) else value for name, value in namespace.items()}
-
-
-def format_volumes(
-    volumes: Sequence[Mapping[str, Any]], format_name: Callable[[str], str]
-) -> list[dict[str, Any]]:
-    """Return Marathon volume objects whose paths and external name are filled in."""
-    formatted = []
-    for volume in volumes:
-        copy = dict(volume)
-        for key in ("containerPath", "hostPath"):
-            if copy.get(key):
-                copy[key] = format_name(copy[key])
-        if isinstance(copy.get("external"), Mapping) and copy["external"].get("name"):
-            copy["external"] = {**copy["external"], "name": format_name(copy["external"]["name"])}
-        formatted.append(copy)
-    return formatted
-
-
 def backend_env(prefix: str, user: str, urls: str) -> dict[str, str]:
     """Return the variables by which a server finds the backend and its own place there."""
     return {environment.BACKEND_URL: urls, environment.DASK_GROUP: dask_path(prefix, user)}
 
 
+def _value(value: Any) -> str | SecretRef:
+    if isinstance(value, Mapping) and set(value) == {"secret"}:
+        return SecretRef(secret=str(value["secret"]))
+    return str(value)
+
+
 def _container(server: Server) -> Container | None:
-    volumes = [dict(volume) for volume in server.volumes]
     image, force = server.choice.image, server.choice.force_pull
     docker = Docker(image=image, force_pull_image=force) if image else None
-    container = Container.from_wire({"type": "MESOS", "volumes": volumes})
-    return container.model_copy(update={"docker": docker}) if docker or volumes else None
+    mappings = server.ports.mappings()
+    if docker is None and not server.volumes and mappings is None:
+        return None
+    container = Container.from_wire(
+        {
+            "type": server.container_type if docker else "MESOS",
+            "volumes": [dict(volume) for volume in server.volumes],
+        }
+    )
+    return container.model_copy(update={"docker": docker, "port_mappings": mappings})
+
+
+def _health_checks(server: Server) -> list[HealthCheck]:
+    """Return the checks; a server that asks for a certificate can only be looked at from without."""
+    if server.health_checks is not None:
+        return [HealthCheck.from_wire(check) for check in server.health_checks]
+    return [
+        HealthCheck(
+            protocol="TCP" if server.tls else "HTTP",
+            path=None if server.tls else api_path(server.base_path),
+            port_index=0,
+            grace_period_seconds=server.health_grace,
+            interval_seconds=server.health_interval,
+            timeout_seconds=server.health_timeout,
+            max_consecutive_failures=server.health_failures,
+        )
+    ]
 
 
 def _unreachable(strategy: Mapping[str, Any] | str | None) -> dict[str, Any]:
     if strategy is None:
         return {}
     if isinstance(strategy, Mapping):
-        return {"unreachable_strategy": UnreachableStrategy.from_wire(strategy)}
-    return {"unreachable_strategy": strategy}
+        return {"unreachableStrategy": UnreachableStrategy.from_wire(strategy)}
+    return {"unreachableStrategy": strategy}

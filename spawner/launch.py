@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -59,6 +60,8 @@ class Launch:
         Tells an app of this very hub, user and server from anybody else's.
     api_path
         Path of the server that answers without a login.
+    tls
+        How the hub shows itself to the server, and recognises it; None for a server without TLS.
     most_failures
         After so many ends of its process the start has failed.
     """
@@ -71,6 +74,7 @@ class Launch:
         *,
         is_ours: Callable[[AppStatus], bool],
         api_path: str,
+        tls: ssl.SSLContext | None = None,
         most_failures: int = 3,
     ) -> None:
         self.link = link
@@ -78,6 +82,7 @@ class Launch:
         self.told = told
         self.is_ours = is_ours
         self.api_path = api_path
+        self.tls = tls
         self.most_failures = most_failures
         self.failures = 0
         self._sending: asyncio.Task[None] | None = None
@@ -198,8 +203,8 @@ class Launch:
             log.debug("%s is not in sight yet", self.app.id)
         while True:
             task = await self._running_task()
-            address = url_of("http", task.host, task.ports[0])
-            place = address.removeprefix("http://")
+            address = url_of("https" if self.tls else "http", task.host, task.ports[0])
+            place = urlsplit(address).netloc
             self._outlook = f"its process runs at {place}, but no server answers there"
             self.told.add(progress.STARTED, f"Started at {place}; waiting for its first answer")
             if await first_of(self._probe(address), self._leave(task)):
@@ -242,7 +247,11 @@ class Launch:
     async def _probe(self, address: str) -> bool:
         """Return when the server answers anything but an error of its own."""
         request = HTTPRequest(
-            address + self.api_path, connect_timeout=2, request_timeout=5, follow_redirects=False
+            address + self.api_path,
+            connect_timeout=2,
+            request_timeout=5,
+            follow_redirects=False,
+            ssl_options=self.tls,
         )
         pause = _PROBE_FIRST
         while True:

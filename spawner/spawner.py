@@ -9,30 +9,28 @@ is not gone or on the reaper's list.
 from __future__ import annotations
 
 import asyncio
-import hmac
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyterhub.spawner import Spawner
-from traitlets import default, observe
+from jupyterhub.utils import make_ssl_context
+from traitlets import default
 
-from hubfleet.api.app import App
 from hubfleet.api.client import split_urls
 from hubfleet.api.errors import BackendError, NotFound
-from hubfleet.api.ids import canonical, segment, server_app_id
+from hubfleet.api.ids import canonical, server_app_id
 from hubfleet.api.status import AppStatus
 from hubfleet.api.watcher import StateUnknown
 
-from .build import Server, api_path, backend_env, build_app, format_volumes
-from .errors import StartRefused
+from .app_builder import AppBuilder
+from .build import Server, api_path
 from .launch import Launch, newest_running, url_of
 from .link import Address, Link, link_to
-from .options import KEYS, Choice, OptionsRefused, choose
 from .progress import ProgressLog
 from .stopping import delete_and_wait
-from .traits import MIB, BackendTraits, ServerTraits
 
 _CLEAN_UP_SECONDS = 5.0
 _ROUTE_SECONDS = 10.0
@@ -42,7 +40,7 @@ def leave_options_to_start(spawner: Spawner, options: Mapping[str, Any]) -> None
     """Do nothing: `MarathonSpawner.start` reads and checks the options, whatever way they came."""
 
 
-class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
+class MarathonSpawner(AppBuilder, Spawner):
     """Runs each server as an app on a Marathon API."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -55,10 +53,6 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
 
     # -- configuration ----------------------------------------------------------------
 
-    @default("ip")
-    def _all_addresses(self) -> str:
-        return "0.0.0.0"  # noqa: S104 (the server runs where the backend puts it)
-
     @default("options_from_form")
     def _single_values(self) -> Any:
         return self._simple_options_from_form
@@ -66,42 +60,6 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
     @default("apply_user_options")
     def _checked_at_start(self) -> Any:
         return leave_options_to_start
-
-    @default("hub_id")
-    def _mark_of_this_hub(self) -> str:
-        secret = (getattr(self.user, "settings", None) or {}).get("cookie_secret")
-        if secret:
-            return hmac.new(secret, b"hubfleet hub id", "sha256").hexdigest()[:16]
-        return str(self.hub.base_url)
-
-    @observe("hub_ip_connect", "hub_port_connect")
-    def _say_deprecated(self, change: Any) -> None:
-        self.log.warning(
-            "MarathonSpawner.%s is deprecated; set c.JupyterHub.hub_connect_url instead", change.name
-        )
-
-    def template_namespace(self) -> dict[str, Any]:
-        """Return JupyterHub's names, and the server's name and both names as parts of an app id."""
-        return {
-            **super().template_namespace(),
-            "servername": self.name,
-            "user_segment": segment(self.user.name),
-            "server_segment": segment(self.name) if self.name else "",
-        }
-
-    def get_env(self) -> dict[str, Any]:
-        """Return the server's environment; what `environment` says has the last word, as in JupyterHub."""
-        self.act_on_deprecated_hub_address()
-        env: dict[str, Any] = super().get_env()
-        ours: dict[str, Any] = {}
-        if self.home_dir:
-            ours["HOME"] = self.format_path(self.home_dir)
-        if self.notebook_dir:
-            ours["JUPYTERHUB_ROOT_DIR"] = self.format_path(self.notebook_dir)
-        if self.share_backend:
-            urls = self.backend_connect_url or ",".join(split_urls(self.marathon_host))
-            ours |= backend_env(self.app_prefix, self.user.name, urls)
-        return env | {name: value for name, value in ours.items() if name not in self.environment}
 
     def _link(self) -> Link:
         return link_to(
@@ -116,6 +74,19 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
             )
         )
 
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.internal_ssl else "http"
+
+    @property
+    def _tls(self) -> ssl.SSLContext | None:
+        """How the hub shows itself to a server, and recognises it, with `JupyterHub.internal_ssl`."""
+        if not self.internal_ssl:
+            return None
+        key, cert, ca = (self.user.settings.get(f"internal_ssl_{name}") for name in ("key", "cert", "ca"))
+        context: ssl.SSLContext | None = make_ssl_context(key, cert, cafile=ca)
+        return context
+
     # -- what runs --------------------------------------------------------------------
 
     @property
@@ -127,61 +98,6 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
         """Whether an app carries the marks of this hub, user and server."""
         marks = Server.marks(self.hub_id, self.user.name, self.name)
         return all(status.labels.get(name) == value for name, value in marks.items())
-
-    def build_app(self) -> App:
-        """Return the app of this server, as it would be submitted now.
-
-        Raises
-        ------
-        StartRefused
-            The user's options or the configuration do not allow it.
-        """
-        try:
-            return build_app(self._describe(choose(self.user_options, self.offer())))
-        except OptionsRefused as refusal:
-            raise StartRefused(str(refusal), reason="options") from refusal
-        except (ValueError, KeyError, IndexError) as error:
-            raise StartRefused(
-                f"The hub's configuration makes no server: {error}. An administrator has to mend it.",
-                reason="configuration",
-                status_code=500,
-            ) from error
-
-    def _describe(self, choice: Choice) -> Server:
-        if self.internal_ssl:
-            raise ValueError("MarathonSpawner cannot serve with JupyterHub.internal_ssl yet; switch it off")
-        unknown = sorted(set(self.user_options) - KEYS)
-        if unknown:
-            self.log.debug(
-                "options of %s that are not this spawner's: %s", self._log_name, ", ".join(unknown)
-            )
-        env = self.get_env()
-        if self.mem_limit and "MEM_LIMIT" not in self.environment:
-            env["MEM_LIMIT"] = int(choice.mem * MIB)  # less than the limit, if the user asked for less
-        if self.cpu_limit and "CPU_LIMIT" not in self.environment:
-            env["CPU_LIMIT"] = choice.cpu
-        return Server(
-            prefix=self.app_prefix,
-            user=self.user.name,
-            server=self.name,
-            hub_id=self.hub_id,
-            command=[*(self.cmd or ()), *self.get_args()] if self.cmd else (),
-            base_path=self._base_path,
-            choice=choice,
-            env=env,
-            listen_ip=self.ip,
-            home_dir=self.format_path(self.home_dir),
-            root_dir=self.format_path(self.notebook_dir),
-            volumes=format_volumes(self.volumes, lambda template: self.format_volume_name(template, self)),
-            constraints=self.marathon_constraints,
-            unreachable_strategy=self.unreachable_strategy,
-            run_as=self.format_string(self.mesos_user) if self.mesos_user else None,
-            health_failures=self.health_check_failures,
-        )
-
-    @property
-    def _base_path(self) -> str:
-        return str(self.server.base_url) if self.server else "/"
 
     # -- state ------------------------------------------------------------------------
 
@@ -201,6 +117,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
     def clear_state(self) -> None:
         """Forget the server; JupyterHub does so before each start, and after each stop."""
         super().clear_state()
+        self._certificates = None
         self._app_id = self._group = ""
         self._exit_status = None
         self._told = ProgressLog()
@@ -232,7 +149,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
         # Before JupyterHub's own patience ends, which would not say what was waited for.
         margin = min(2.0, 0.1 * self.start_timeout)
         ends_at = clock() + self.start_timeout - margin
-        app = self.build_app()
+        app = await self.app_to_submit()
         self._app_id, self._group = app.id, canonical(self.app_prefix)
         link = self._link()
         await link.reaper.spare(app.id)
@@ -242,6 +159,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
             told,
             is_ours=self.is_ours,
             api_path=api_path(self._base_path),
+            tls=self._tls,
             most_failures=self.start_failures,
         )
         try:
@@ -329,7 +247,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
         task = newest_running(status)
         if task is None or self.server is None:
             return
-        place = urlsplit(url_of("http", task.host, task.ports[0]))
+        place = urlsplit(url_of(self._scheme, task.host, task.ports[0]))
         if (self.server.ip, self.server.port) == (place.hostname, place.port):
             return
         self.log.warning("%s has moved from %s to %s", self._log_name, self.server.host, place.netloc)
@@ -356,7 +274,7 @@ class MarathonSpawner(BackendTraits, ServerTraits, Spawner):
                 status = link.watcher.lookup(self.app_id)
                 task = newest_running(status) if status else None
                 if task is not None:
-                    return url_of("http", task.host, task.ports[0]) + self._base_path
+                    return url_of(self._scheme, task.host, task.ports[0]) + self._base_path
         except Exception:
             self.log.exception("Cannot tell where %s runs; taking the stored address", self._log_name)
         return str(self.server.url)

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 from traitlets import Any as AnyTrait
 from traitlets import Bool, Callable, Dict, Float, HasTraits, Integer, List, Unicode, Union, default
 
-from .build import path_namespace
 from .options import LEAST_CPU, LEAST_DISK, LEAST_MEM, Offer, Range
 
 MIB = 2**20
@@ -301,12 +300,6 @@ class ServerTraits(HasTraits):
         help="Deprecated: port of the hub as the servers reach it. Use `JupyterHub.hub_connect_url`.",
     ).tag(config=True)
 
-    def format_path(self, template: str) -> str:
-        """Return a path or volume name with the template namespace filled in, each name made safe."""
-        spawner: Any = self
-        namespace: dict[str, Any] = spawner.template_namespace()
-        return template.format(**path_namespace(namespace))
-
     def offer(self) -> Offer:
         """Return what the user may choose; JupyterHub's limits and guarantees go before our traits."""
         spawner: Any = self  # which has them from JupyterHub
@@ -335,10 +328,10 @@ class ServerTraits(HasTraits):
     def act_on_deprecated_hub_address(self) -> None:
         """Make `hub_connect_url` of the deprecated address and port, unless it is set itself."""
         spawner: Any = self
-        if spawner.hub_connect_url is not None or not (self.hub_ip_connect or self.hub_port_connect):
+        if spawner.hub_connect_url is not None or not (self.hub_ip_connect or self.hub_port_connect > 0):
             return
         url = urlsplit(spawner.hub.api_url)
         host = self.hub_ip_connect or url.hostname or ""
-        port = self.hub_port_connect or url.port
+        port = self.hub_port_connect if self.hub_port_connect > 0 else url.port  # -1 was the old default
         netloc = f"[{host}]" if ":" in host else host
         spawner.hub_connect_url = urlunsplit((url.scheme, f"{netloc}:{port}" if port else netloc, "", "", ""))

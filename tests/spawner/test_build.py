@@ -14,16 +14,10 @@ from pydantic import ValidationError
 
 from hubfleet.api import environment, labels
 from hubfleet.api.ids import is_legal
-from hubfleet.spawner.build import (
-    Server,
-    backend_env,
-    build_app,
-    format_volumes,
-    path_namespace,
-    path_part,
-    shell_line,
-)
+from hubfleet.spawner.build import Server, backend_env, build_app
+from hubfleet.spawner.command import shell_line
 from hubfleet.spawner.options import Choice
+from hubfleet.spawner.templates import format_volumes, path_namespace, path_part
 
 HOSTILE_NAMES = [
     "alice",
