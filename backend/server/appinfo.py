@@ -8,7 +8,7 @@ while other requests are answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hubfleet.api.wire import now
@@ -45,17 +45,21 @@ def compact(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def app_pieces(state: State, record: AppRecord, wanted: frozenset[str]) -> Iterator[str]:
+def app_pieces(
+    state: State, record: AppRecord, wanted: frozenset[str], sees_deployment: Callable[[str], bool]
+) -> Iterator[str]:
     """Yield the JSON object of an app in pieces.
 
     Parameters
     ----------
     wanted
         What is shown beside the definition, as `wanted_parts` returns it.
+    sees_deployment
+        Says which deployments exist for the reader, by their ids.
     """
     yield record.text[:-1]  # without the last brace
     launched = [instance for instance in state.instances_of(record.id) if instance.launched]
-    for name, value in _parts(state, record, launched, wanted):
+    for name, value in _parts(state, record, launched, wanted, sees_deployment):
         yield f',"{name}":{compact(value)}'
     if "tasks" in wanted:
         yield ',"tasks":['
@@ -65,13 +69,18 @@ def app_pieces(state: State, record: AppRecord, wanted: frozenset[str]) -> Itera
 
 
 def _parts(
-    state: State, record: AppRecord, launched: list[Instance], wanted: frozenset[str]
+    state: State,
+    record: AppRecord,
+    launched: list[Instance],
+    wanted: frozenset[str],
+    sees_deployment: Callable[[str], bool],
 ) -> Iterator[tuple[str, Any]]:
     if "counts" in wanted:
         for name, count in taskstats.counts(launched).items():
             yield f"tasks{name.capitalize()}", count
     if "deployments" in wanted:
-        yield "deployments", [{"id": deployment.id} for deployment in state.deployments_of(record.id)]
+        ids = [deployment.id for deployment in state.deployments_of(record.id)]
+        yield "deployments", [{"id": each} for each in ids if sees_deployment(each)]
     if "lastTaskFailure" in wanted and record.last_task_failure is not None:
         failure = record.last_task_failure.to_wire()
         if "stderr" not in wanted:

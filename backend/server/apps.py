@@ -26,7 +26,8 @@ class AppsHandler(ApiHandler):
         wanted = wanted_parts(self.get_query_arguments("embed")) | ALWAYS
         state = self.orchestrator.state
         records = [record for record in state.apps.values() if self.caller.sees(record.id)]
-        pieces = (app_pieces(state, record, wanted) for record in records if means(record.app))
+        sees = self.sees_deployment
+        pieces = (app_pieces(state, record, wanted, sees) for record in records if means(record.app))
         await self.write_pieces(listing("apps", pieces))
 
     def _selection(self) -> Callable[[App], bool]:
@@ -91,13 +92,13 @@ class AppHandler(ApiHandler):
         """Show an app with its tasks, or those of a group."""
         wanted = wanted_parts(self.get_query_arguments("embed"))
         wanted |= ALWAYS | {"tasks", "lastTaskFailure"}
-        state = self.orchestrator.state
+        state, sees = self.orchestrator.state, self.sees_deployment
         if is_group(path):
-            pieces = (app_pieces(state, record, wanted) for record in apps_of_group(self, path))
+            pieces = (app_pieces(state, record, wanted, sees) for record in apps_of_group(self, path))
             await self.write_pieces(listing("*", pieces))
             return
         record = self.visible_app(path)
-        await self.write_pieces(('{"app":', *app_pieces(state, record, wanted), "}"))
+        await self.write_pieces(('{"app":', *app_pieces(state, record, wanted, sees), "}"))
 
     def put(self, path: str) -> None:
         """Change an app, or make it."""

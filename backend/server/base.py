@@ -78,6 +78,7 @@ class ApiHandler(RequestHandler):
     def initialize(self, services: Services) -> None:
         """Take what the application has for its handlers."""
         self.services = services
+        self._seen_deployments: dict[str, bool] = {}
 
     @property
     def orchestrator(self) -> Orchestrator:
@@ -207,7 +208,13 @@ class ApiHandler(RequestHandler):
     def sees_deployment(self, deployment_id: str) -> bool:
         """Whether a deployment exists for the caller: all apps that it affects do."""
         deployment = self.orchestrator.state.deployments.get(deployment_id)
-        return deployment is not None and all(map(self.caller.sees, deployment.affected_apps))
+        if deployment is None:
+            return False
+        # Asked for each app of a list, where one deployment may affect a thousand of them.
+        if deployment_id not in self._seen_deployments:
+            seen = self.caller.sees_all or all(map(self.caller.sees, deployment.affected_apps))
+            self._seen_deployments[deployment_id] = seen
+        return self._seen_deployments[deployment_id]
 
     # -- writing ------------------------------------------------------------------------
 

@@ -71,7 +71,8 @@ class GroupHandler(ApiHandler):
 
     def _embed(self, records: list[AppRecord], apps: dict[str, dict[str, Any]], parts: set[str]) -> None:
         for record in records:
-            text = "".join(app_pieces(self.orchestrator.state, record, wanted_parts(parts)))
+            wanted = wanted_parts(parts)
+            text = "".join(app_pieces(self.orchestrator.state, record, wanted, self.sees_deployment))
             apps[record.id] = json.loads(text)
 
     def put(self, path: str = "") -> None:
@@ -142,5 +143,6 @@ class GroupAppsHandler(GroupHandler):
         """List them, with what is asked for beside their definitions."""
         _, records = self.visible(path)
         wanted = wanted_parts(self.get_query_arguments("embed"))
-        texts = ("".join(app_pieces(self.orchestrator.state, record, wanted)) for record in records)
+        state, sees = self.orchestrator.state, self.sees_deployment
+        texts = ("".join(app_pieces(state, record, wanted, sees)) for record in records)
         await self.write_pieces(("[", *separated(texts), "]"))
