@@ -8,6 +8,7 @@ from __future__ import annotations
 from traitlets import Bool, Enum, Float, Int, List, Unicode
 
 from .config_tasks import TaskSettings
+from .orchestrator.service_ports import RANGE
 from .server.seats import IN_ALL, PER_CALLER
 from .settings import PortRange, QuotaLimits, QuotasByName
 
@@ -364,6 +365,17 @@ is no server to tell, the backend's own. Only root has a choice.
         ports of outgoing connections (/proc/sys/net/ipv4/ip_local_port_range).
 
             c.Backend.ports = "20000-24000"
+        """,
+    ).tag(config=True)
+
+    service_ports = PortRange(
+        RANGE,
+        help="""Service ports that are given to apps which leave theirs open, with a port of 0.
+
+        They are names, which a load balancer before the apps may be set up by: each is of one app
+        and stays the same over all its tasks. Nothing listens on them here.
+
+            c.Backend.service_ports = "40000-50000"
         """,
     ).tag(config=True)
 

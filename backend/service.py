@@ -139,6 +139,7 @@ async def serve(
             kept_tasks=config.kept_tasks,
             kept_seconds=config.kept_seconds,
         ),
+        config.service_ports,
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

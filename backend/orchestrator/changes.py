@@ -35,6 +35,7 @@ from .refusals import (
     TooManyDeployments,
     TooManyOfShare,
 )
+from .service_ports import RANGE, ServicePorts
 
 MAX_DEPLOYMENTS = 100
 """Most deployments at once, as Marathon's ``--max_running_deployments``."""
@@ -66,6 +67,8 @@ class Changes:
         Returns the places there are.
     accepted
         Called with the ids of the apps of each accepted change, after it is stored.
+    service_ports
+        The first and the last service port that apps are given.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class Changes:
         bus: EventBus,
         offers: Callable[[], Sequence[Offer]],
         accepted: Callable[[Iterable[str]], None],
+        service_ports: tuple[int, int] = RANGE,
     ) -> None:
         self._state = state
         self._bus = bus
         self._offers = offers
         self._accepted = accepted
+        self.service_ports = ServicePorts(service_ports, (record.app for record in state.apps.values()))
 
     def create(
         self, app: App, force: bool = False, *, permit: Permit | None = None, share: str | None = None
@@ -212,6 +217,7 @@ class Changes:
         """
         targets = self._with_owned(targets)
         before = {app_id: self._definition(app_id) for app_id in targets}
+        targets = self.service_ports.assigned(before, targets)
         levels, circular = self._levels(targets)
         steps = plans.steps(before, targets, restarted, levels)
         if victims and not steps:
@@ -243,6 +249,8 @@ class Changes:
                 self._state.put_instance(instance)
             if deployment.steps:
                 self._state.put_deployment(deployment)
+        for app_id, app in targets.items():
+            self.service_ports.moved(before[app_id], app)
         self._announce(deployment, conflicts)
         self._accepted([*targets, *(app_id for conflict in conflicts for app_id in conflict.affected_apps)])
         return deployment

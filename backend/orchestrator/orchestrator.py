@@ -37,6 +37,7 @@ from .runner import Told
 from .runners import Runners
 from .sandbox import last_lines
 from .scaling import Motion
+from .service_ports import RANGE
 
 log = logging.getLogger("hubfleet.backend")
 
@@ -62,6 +63,8 @@ class Orchestrator:
         their app set; None is the backend's own account.
     limits
         The bounds of every task.
+    service_ports
+        The first and the last service port that apps are given.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Orchestrator:
         sandboxes: Path,
         base_environment: Callable[[str | None], Mapping[str, str]],
         limits: TaskLimits | None = None,
+        service_ports: tuple[int, int] = RANGE,
     ) -> None:
         self.state = state
         self.bus = bus
@@ -82,7 +86,7 @@ class Orchestrator:
         self.failed = self._background.failed
         """Done with an exception when the orchestrator cannot go on."""
         spawn = self._background.spawn
-        self.changes = Changes(state, bus, driver.offers, self._enqueue_all)
+        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports)
         self.placer = Placer(state, driver, self._place)
         self.read_output = driver.read_output
         self._deployments = Deployments(state, bus, self._enqueue_all)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Action, Step
 
-# What a change of does not touch the tasks' configuration.
-_NOT_CONFIGURATION = {"instances", "version", "version_info"}
-
-
-def configuration(app: App) -> dict[str, Any]:
-    """Return everything of a definition that, when it changes, replaces the app's tasks."""
-    return app.model_dump(exclude=_NOT_CONFIGURATION)
+# Everything that, when it changes, replaces the app's tasks.
+_CONFIGURATION = tuple(App.model_fields.keys() - {"instances", "version", "version_info"})
 
 
 def same_configuration(before: App, after: App) -> bool:
     """Whether the tasks of one definition serve the other as they are."""
-    return configuration(before) == configuration(after)
+    return all(getattr(before, name) == getattr(after, name) for name in _CONFIGURATION)
 
 
 def steps(

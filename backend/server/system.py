@@ -47,6 +47,7 @@ class InfoHandler(ApiHandler):
         What cannot be said of one machine (Mesos, ZooKeeper) is left out.
         """
         host, port = split_host_and_port(self.request.host)
+        first, last = self.orchestrator.changes.service_ports.bounds
         self.write_json(
             {
                 "name": "marathon",
@@ -61,6 +62,8 @@ class InfoHandler(ApiHandler):
                     "ha": False,
                     "features": [],
                     "mesos_role": "*",
+                    "local_port_min": first,
+                    "local_port_max": last,
                 },
                 "zookeeper_config": {},
                 "http_config": {} if port is None else {"http_port": port},

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hubfleet.api.app import App
 from hubfleet.api.ids import canonical
 
 from ..definition import WrongShape
 from ..orchestrator.refusals import NoSuchPath
+from ..orchestrator.service_ports import service_ports
 from ..records import Condition, Instance
 from .answers import BadRequest, NotFoundHere
 from .appinfo import compact, listing, task_texts
@@ -83,14 +83,6 @@ class TasksHandler(ApiHandler):
             for instance in state.instances_of(record.id):
                 if instance.launched and (not conditions or instance.condition in conditions):
                     yield compact({**instance.to_task().to_wire(), "servicePorts": service_ports(record.app)})
-
-
-def service_ports(app: App) -> list[int]:
-    """Return the ports under which an app's ports are known to all, 0 where none is assigned."""
-    if app.port_definitions is not None:
-        return [definition.port for definition in app.port_definitions]
-    mappings = app.container.port_mappings if app.container else None
-    return [mapping.service_port for mapping in mappings or ()]
 
 
 class KillTasksHandler(KillingHandler):

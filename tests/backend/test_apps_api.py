@@ -154,7 +154,7 @@ async def test_an_app_is_no_group_and_a_group_no_app(shared_rest: Rest) -> None:
         {"disk": 3},
         {"env": {"A": "1"}},
         {"labels": {"a": "b"}},
-        {"portDefinitions": [{"port": 0, "protocol": "tcp", "name": "x"}]},
+        {"portDefinitions": [{"port": 11017, "protocol": "tcp", "name": "x"}]},
         {"healthChecks": [{"protocol": "TCP", "gracePeriodSeconds": 600}]},
         {"upgradeStrategy": {"minimumHealthCapacity": 0.0, "maximumOverCapacity": 0.5}},
         {"backoffSeconds": 3.0},
