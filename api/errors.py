@@ -58,6 +58,10 @@ class AccessDenied(RequestRefused):
     """401 or 403: no credential, or one that may not do this."""
 
 
+class TooManyDeployments(AccessDenied):
+    """403 of another kind: as many changes are under way as the server allows; later it will be taken."""
+
+
 class NotFound(RequestRefused):
     """404: there is no such app, task or deployment, or none that this credential may see."""
 

@@ -14,3 +14,6 @@ OWNER = "HUBFLEET_OWNER"
 
 CLUSTER = "HUBFLEET_CLUSTER"
 """The name of the Dask cluster, as the user wrote it."""
+
+KEEP = "HUBFLEET_KEEP"
+"""``true`` keeps a server from being stopped because nobody uses it."""

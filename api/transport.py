@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,14 @@ from marathon.models import MarathonDeployment, MarathonTask
 from requests.adapters import HTTPAdapter
 
 from .app import App
-from .errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
+from .errors import (
+    AccessDenied,
+    BackendUnreachable,
+    Conflict,
+    NotFound,
+    RequestRefused,
+    TooManyDeployments,
+)
 from .quota import QuotaReport
 from .status import AppHistory, AppStatus, Deployment, HistoryEvent, QueueItem, Task
 from .wire import Wire
@@ -29,6 +37,9 @@ log = logging.getLogger("hubfleet.client")
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 # Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
 STREAM_SILENCE_SECONDS = 35.0
+
+# Marathon's sentence, and our backend's on the share of one user. Both answer 403, as to a stranger.
+_TOO_MANY = re.compile(r"of running deployments is achieved|deployments under way, which is the most")
 
 _OURS: dict[type, type[Wire]] = {MarathonTask: Task, MarathonDeployment: Deployment}
 # The last of them, and the queue's `explanation`, are our backend's own. They are asked for, since
@@ -273,5 +284,7 @@ def _error(response: requests.Response, request: str) -> Exception:
     status = response.status_code
     if status >= 500:
         return BackendUnreachable(f"the Marathon API answered {request} with {status}: {message}")
+    if status == 403 and _TOO_MANY.search(message):
+        return TooManyDeployments(message, status, details)
     kinds = {401: AccessDenied, 403: AccessDenied, 404: NotFound, 409: Conflict}
     return kinds.get(status, RequestRefused)(message, status, details)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from .client import Client
@@ -56,6 +56,7 @@ class Watcher:
         self._sighted = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
         self._listeners: dict[str, list[deque[Event]]] = {}
+        self._observers: list[Callable[[str, Event | None], None]] = []
         self._stale: set[str] = set()
         self._stale_wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -152,17 +153,27 @@ class Watcher:
             if not self._listeners[app_id]:
                 del self._listeners[app_id]
 
+    def observe(self, observer: Callable[[str, Event | None], None]) -> None:
+        """Call a function with the id of each app that may have changed, and with the event that says so.
+
+        It is called after memory has changed, on the event loop, and must neither wait nor raise. No
+        event is given where the whole state of the app was read.
+        """
+        self._observers.append(observer)
+
     def _change(self, app_id: str) -> asyncio.Event:
         """Return what is set at the next change of an app."""
         return self._changed.setdefault(app_id, asyncio.Event())
 
-    def _announce(self, app_id: str) -> None:
+    def _announce(self, app_id: str, event: Event | None = None) -> None:
+        for observer in self._observers:
+            observer(app_id, event)
         changed = self._changed.pop(app_id, None)
         if changed is not None:
             changed.set()
 
-    def _announce_all(self) -> None:
-        for app_id in list(self._changed):
+    def _announce_all(self, app_ids: Iterable[str]) -> None:
+        for app_id in {*self._changed, *app_ids}:
             self._announce(app_id)
 
     # -- following --------------------------------------------------------------------
@@ -220,7 +231,7 @@ class Watcher:
             await asyncio.sleep(self.relist_seconds)
 
     async def _relist(self) -> None:
-        begun = self._count
+        begun, before = self._count, set(self._apps)
         listed = {app.id: app for app in await self.client.list_apps(containing=self.group or None)}
         for app_id in set(listed) | set(self._apps):
             if not self._mine(app_id):
@@ -239,7 +250,7 @@ class Watcher:
         if not self.sighted:
             log.info("following %r: %d apps", self.client, len(self._apps))
             self._sighted.set()
-        self._announce_all()
+        self._announce_all(before | set(listed))
 
     async def _refresh_for_ever(self) -> None:
         """Re-read the apps whose events did not tell all."""
@@ -291,7 +302,7 @@ class Watcher:
                 listener.append(event)
             if not self._apply(app_id, event):
                 self._mark_stale(app_id)
-            self._announce(app_id)
+            self._announce(app_id, event)
 
     def _apply(self, app_id: str, event: Event) -> bool:
         """Change memory as an event says; return False where it does not say enough."""
