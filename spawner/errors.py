@@ -32,6 +32,9 @@ class StartRefused(SpawnException):
         (``handlers/base.py``).
     status_code
         400 where another request would do, 5xx where only time or an administrator will.
+    output
+        The last lines that the server wrote. Shown to the user, and kept out of the hub's log,
+        which others read.
 
     Notes
     -----
@@ -39,8 +42,17 @@ class StartRefused(SpawnException):
     ``jupyterhub_message`` in the others (``utils.format_exception``); both are set.
     """
 
-    def __init__(self, message: str, *, reason: str, status_code: int = 400) -> None:
-        escaped = html.escape(message)
-        super().__init__(message, reason=reason, message_html=escaped, status_code=status_code)
-        self.jupyterhub_message = message
-        self.jupyterhub_html_message = escaped
+    def __init__(self, message: str, *, reason: str, status_code: int = 400, output: str = "") -> None:
+        text, markup = message, html.escape(message)
+        if output:
+            text += f"\n\nThe last lines that it wrote:\n{output}"
+            markup += (
+                "<br>The last lines that it wrote:"
+                f'<pre class="hubfleet-output" style="text-align: left">{html.escape(output)}</pre>'
+            )
+        super().__init__(
+            text, reason=reason, log_message=message, message_html=markup, status_code=status_code
+        )
+        self.output = output
+        self.jupyterhub_message = text
+        self.jupyterhub_html_message = markup

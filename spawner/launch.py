@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,35 +14,28 @@ from urllib.parse import urlsplit
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from hubfleet.api.app import App
-from hubfleet.api.errors import (
-    AccessDenied,
-    BackendError,
-    BackendUnreachable,
-    Conflict,
-    NotFound,
-    RequestRefused,
-)
+from hubfleet.api.errors import BackendError
 from hubfleet.api.status import AppStatus, Event, Task
 from hubfleet.api.watcher import ENDED_STATES, StateUnknown
 from hubfleet.api.wire import parse_timestamp
 
 from . import progress
+from .diagnosis import is_for_good, last_lines, unreachable_hub
 from .errors import StartRefused
 from .link import Link
 from .progress import ProgressLog
+from .submission import Submission
 
 log = logging.getLogger("hubfleet.spawner.launch")
 
 Result = TypeVar("Result")
 
 FAILED_STATES = ENDED_STATES - {"TASK_KILLED"}  # a kill is somebody's wish, not the task's failure
-SUBMIT_PATIENCE_SECONDS = 10.0
-"""How long a backend that does not answer, such as one that is just restarting, is asked again."""
 
-_SUBMIT_PAUSE = 0.25
 _SIGHT_OF_NEW_APP_SECONDS = 2.0
 _FIRST_EXPLANATION_SECONDS, _NEXT_EXPLANATION_SECONDS = 1.0, 2.0
 _PROBE_FIRST, _PROBE_MOST = 0.05, 0.5  # seconds between two probes
+_OUTPUT_PATIENCE_SECONDS = 2.0
 
 
 class Launch:
@@ -64,6 +57,8 @@ class Launch:
         How the hub shows itself to the server, and recognises it; None for a server without TLS.
     most_failures
         After so many ends of its process the start has failed.
+    secrets
+        What must not be shown of the server's output.
     """
 
     def __init__(
@@ -76,19 +71,19 @@ class Launch:
         api_path: str,
         tls: ssl.SSLContext | None = None,
         most_failures: int = 3,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.link = link
         self.app = app
         self.told = told
-        self.is_ours = is_ours
         self.api_path = api_path
         self.tls = tls
         self.most_failures = most_failures
+        self.secrets = tuple(secrets)
         self.failures = 0
-        self._sending: asyncio.Task[None] | None = None
-        self._may_exist = False  # an app of ours may be at the backend
-        self._since: datetime | None = None  # tasks older than this belong to a former definition
-        self._outlook = "its app was not yet accepted"
+        self.task_id: str | None = None
+        """The task that was seen last; after `run` the one that serves."""
+        self._submission = Submission(link, app, told, is_ours=is_ours)
 
     async def run(self, timeout: float) -> str:
         """Return the server's address, such as ``http://10.0.0.4:31007``.
@@ -101,99 +96,22 @@ class Launch:
         try:
             async with asyncio.timeout(timeout):
                 # The events are followed before the app is submitted, so that none is missed.
-                return await first_of(self._follow_events(), self._explain_waiting(), self._reach())
+                return await first_of(
+                    self._follow_events(), self._explain_waiting(), self._explain_silence(), self._reach()
+                )
         except TimeoutError:
-            raise StartRefused(
-                f"Your server did not start within {timeout:.0f} seconds: {self._outlook}. "
-                "Try again later; an administrator can raise c.Spawner.start_timeout.",
-                reason="start-timeout",
-                status_code=504,
-            ) from None
+            raise await self._too_late(timeout) from None
 
     async def settled(self) -> bool:
-        """Return whether there may be an app of this launch, once no submission is on its way.
-
-        A cancelled call goes on in its thread, and may reach the backend after
-        a delete that was meant for it.
-        """
-        if self._sending is not None:
-            await asyncio.wait({self._sending})
-            if not self._sending.cancelled() and self._sending.exception() is not None:
-                log.debug("the submission of %s ended with %r", self.app.id, self._sending.exception())
-        return self._may_exist
-
-    # -- submission -------------------------------------------------------------------
-
-    async def _submit(self) -> None:
-        give_up = asyncio.get_running_loop().time() + SUBMIT_PATIENCE_SECONDS
-        while True:
-            self._sending = asyncio.create_task(self._send())
-            try:
-                await asyncio.shield(self._sending)  # see `settled`
-                return
-            except BackendUnreachable as error:
-                if asyncio.get_running_loop().time() > give_up:
-                    raise StartRefused(
-                        f"The backend that runs the servers cannot be reached: {error}. Try again later.",
-                        reason="backend-unreachable",
-                        status_code=503,
-                    ) from error
-                self._outlook = "the backend that runs the servers cannot be reached"
-                self.told.add(progress.SUBMITTED, "The backend does not answer; asking again")
-            except AccessDenied as error:
-                raise StartRefused(
-                    f"The backend does not let this hub start the server: {error}. An administrator "
-                    "has to check c.MarathonSpawner.marathon_token and what it may do.",
-                    reason="backend-access",
-                    status_code=500,
-                ) from error
-            except RequestRefused as error:
-                raise StartRefused(
-                    f"The backend refuses this server: {error}.", reason="backend-refused"
-                ) from error
-            await asyncio.sleep(_SUBMIT_PAUSE)
-
-    async def _send(self) -> None:
-        """Create the app, or put it in the place of our own leftover."""
-        client, app = self.link.client, self.app
-        self._may_exist = True
-        try:
-            self._since = (await client.create_app(app)).version
-            return
-        except Conflict:
-            present = await self._look_up()
-        except RequestRefused:
-            self._may_exist = False
-            raise
-        if present is not None and not self.is_ours(present):
-            self._may_exist = False
-            raise StartRefused(
-                f"The backend already has an app {app.id}, and its labels do not say that it is this "
-                "server of this hub. It is left alone; an administrator has to remove it, or to give "
-                "this hub another c.MarathonSpawner.app_prefix.",
-                reason="conflict",
-                status_code=409,
-            )
-        # Either our own leftover, or an app of this id that is still on its way out and
-        # holds the id by a lock. Both are ours to override.
-        version = (await client.replace_app(app, force=True)).version
-        replaced = await self._look_up()
-        info = replaced.version_info if replaced else None
-        # An unchanged definition keeps its tasks, whose version is older than the answer's.
-        self._since = (info and info.last_config_change_at) or version
-
-    async def _look_up(self) -> AppStatus | None:
-        try:
-            return await self.link.client.get_app(self.app.id)
-        except NotFound:
-            return None
+        """Return whether there may be an app of this launch, once no submission is on its way."""
+        return await self._submission.settled()
 
     # -- the way to the first answer --------------------------------------------------
 
     async def _reach(self) -> str:
         self.told.add(progress.SUBMITTED, "Handing the server over to the backend")
-        await self._submit()
-        self._outlook = "it waits for a place"
+        await self._submission.send()
+        self._expect("it waits for a place")
         self.told.add(progress.SUBMITTED, f"Accepted by the backend as {self.app.id}")
         try:
             await self.link.watcher.wait_for(
@@ -203,14 +121,18 @@ class Launch:
             log.debug("%s is not in sight yet", self.app.id)
         while True:
             task = await self._running_task()
+            self.task_id = task.id
             address = url_of("https" if self.tls else "http", task.host, task.ports[0])
             place = urlsplit(address).netloc
-            self._outlook = f"its process runs at {place}, but no server answers there"
+            self._expect(f"its process runs at {place}, but no server answers there")
             self.told.add(progress.STARTED, f"Started at {place}; waiting for its first answer")
             if await first_of(self._probe(address), self._leave(task)):
-                self.told.add(progress.ANSWERS, "The server answers")
+                self.told.add(progress.ANSWERS, f"The server answers, after {self.told.seconds:.1f} seconds")
                 return address
-            self._outlook = "its process ended and waits to be started again"
+            self._expect("its process ended and waits to be started again")
+
+    def _expect(self, outlook: str) -> None:
+        self._submission.outlook = outlook
 
     async def _running_task(self) -> Task:
         """Wait until a task of this definition runs."""
@@ -228,12 +150,12 @@ class Launch:
     async def _check_existence(self) -> None:
         """Raise if the app, which the watcher does not know, is truly gone and not merely too new."""
         try:
-            known = await self._look_up() is not None
+            known = await self._submission.look_up() is not None
         except BackendError as error:
             log.debug("cannot ask for %s: %s", self.app.id, error)
             return
         if not known:
-            self._may_exist = False
+            self._submission.may_exist = False
             raise StartRefused(
                 f"The server's app {self.app.id} was removed from the backend while it started. "
                 "Start it again.",
@@ -242,7 +164,7 @@ class Launch:
             )
 
     def _current(self, status: AppStatus) -> Task | None:
-        return newest_running(status, self._since)
+        return newest_running(status, self._submission.since)
 
     async def _probe(self, address: str) -> bool:
         """Return when the server answers anything but an error of its own."""
@@ -289,39 +211,28 @@ class Launch:
         raise AssertionError("the events of an app have no end")
 
     def _is_of_this_launch(self, event: Event) -> bool:
-        version = event["version"]
-        return self._since is not None and (not version or parse_timestamp(version) >= self._since)
+        since, version = self._submission.since, event["version"]
+        return since is not None and (not version or parse_timestamp(version) >= since)
 
     async def _note(self, event: Event) -> None:
         state = event["taskStatus"]
         if state in {"TASK_STAGING", "TASK_STARTING"}:
-            self._outlook = "it is being prepared"
+            self._expect("it is being prepared")
             place = f" on {event['host']}" if event["host"] else ""
             self.told.add(progress.PREPARED, f"Being prepared{place}")
         elif state in FAILED_STATES:
             self.failures += 1
+            self.task_id = event["taskId"]
             message = str(event["message"] or "")
-            if self.failures >= self.most_failures:
+            if self.failures >= self.most_failures or is_for_good(state, message):
                 raise await self._failure(message)
-            self._outlook = f"its process ended ({message})"
+            output = await self._output()
+            if hub_url := unreachable_hub(output, ended=True):
+                raise no_way_to_hub(hub_url, last_lines(output, self.secrets))
+            self._expect(f"its process ended ({message})")
             self.told.add(
                 progress.PREPARED, progress.ended_sentence(message, self.failures, self.most_failures)
             )
-
-    async def _failure(self, message: str) -> StartRefused:
-        try:
-            status = await self._look_up()
-            last = status.last_task_failure if status else None
-            message = (last and last.message) or message
-        except BackendError as error:
-            log.debug("cannot ask for the failure of %s: %s", self.app.id, error)
-        times = "once" if self.failures == 1 else f"{self.failures} times"
-        return StartRefused(
-            f"Your server's process ended {times} while it started. "
-            f"The backend says: {message or 'it ended without a message'}.",
-            reason="crashed",
-            status_code=500,
-        )
 
     async def _explain_waiting(self) -> str:
         """Tell why the app waits, as long as it has no task."""
@@ -333,13 +244,88 @@ class Launch:
                     item = await self.link.queue_item(self.app.id)
                     if item is not None:
                         sentence = progress.waiting_sentence(item)
-                        self._outlook = sentence[0].lower() + sentence[1:]
+                        self._expect(sentence[0].lower() + sentence[1:])
                         self.told.add(progress.WAITING, sentence)
             except StateUnknown:
                 self.told.add(progress.WAITING, "The backend cannot be followed now; looking again")
             except BackendError as error:
                 log.debug("cannot ask why %s waits: %s", self.app.id, error)
             await asyncio.sleep(_NEXT_EXPLANATION_SECONDS)
+
+    async def _explain_silence(self) -> str:
+        """Tell if a server that runs and does not answer says that it cannot reach the hub.
+
+        It would ask five times before it ends, which takes most of a minute.
+        """
+        while True:
+            await asyncio.sleep(_NEXT_EXPLANATION_SECONDS)
+            if self.task_id is None:
+                continue
+            if hub_url := unreachable_hub(await self._output()):
+                self._expect(f"it runs, but cannot reach the hub's API at {hub_url}")
+                self.told.add(
+                    progress.STARTED,
+                    f"The server runs, but cannot reach the hub's API at {hub_url}; it goes on trying",
+                )
+
+    # -- failure ----------------------------------------------------------------------
+
+    async def _output(self, patience: float = _OUTPUT_PATIENCE_SECONDS) -> str:
+        """Return the last lines on stderr of the task that was seen last; nothing if they cannot be had."""
+        if self.task_id is None:
+            return ""
+        try:
+            async with asyncio.timeout(patience):
+                return await self.link.client.task_output(self.task_id, "stderr", tail=100)
+        except (BackendError, TimeoutError) as error:
+            log.debug("cannot read what %s wrote: %s", self.task_id, error)
+            return ""
+
+    async def _failure(self, message: str) -> StartRefused:
+        output = await self._output()
+        if hub_url := unreachable_hub(output, ended=True):
+            return no_way_to_hub(hub_url, last_lines(output, self.secrets))
+        try:
+            status = await self._submission.look_up()
+            last = status.last_task_failure if status else None
+            message = (last and last.message) or message
+            output = output or (last and last.stderr) or ""
+        except BackendError as error:
+            log.debug("cannot ask for the failure of %s: %s", self.app.id, error)
+        times = "once" if self.failures == 1 else f"{self.failures} times"
+        return StartRefused(
+            f"Your server's process ended {times} while it started. "
+            f"The backend says: {message or 'it ended without a message'}.",
+            reason="crashed",
+            status_code=500,
+            output=last_lines(output, self.secrets),
+        )
+
+    async def _too_late(self, timeout: float) -> StartRefused:
+        output = await self._output(min(_OUTPUT_PATIENCE_SECONDS, 0.05 * timeout))
+        lines = last_lines(output, self.secrets)
+        if hub_url := unreachable_hub(output):
+            return no_way_to_hub(hub_url, lines)
+        return StartRefused(
+            f"Your server did not start within {timeout:.0f} seconds: {self._submission.outlook}. "
+            "Try again later; an administrator can raise c.Spawner.start_timeout.",
+            reason="start-timeout",
+            status_code=504,
+            output=lines,
+        )
+
+
+def no_way_to_hub(hub_url: str, output: str) -> StartRefused:
+    """Return the failure of a server that cannot reach the hub's API."""
+    return StartRefused(
+        f"Your server was started, but it cannot reach the hub's API at {hub_url}. An administrator has "
+        "to set c.JupyterHub.hub_connect_url (or c.Spawner.hub_connect_url) to an address of the hub "
+        "that can be reached from where the servers run, and c.JupyterHub.hub_bind_url to one that listens "
+        "there.",
+        reason="hub-unreachable",
+        status_code=500,
+        output=output,
+    )
 
 
 def newest_running(status: AppStatus, since: datetime | None = None) -> Task | None:

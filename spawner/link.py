@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
@@ -17,6 +18,8 @@ from hubfleet.api.client import Client
 from hubfleet.api.status import QueueItem
 from hubfleet.api.watcher import Watcher
 
+from .following import Follower
+from .leftovers import Leftovers, Owned
 from .reaper import Reaper
 
 FIRST_SIGHT_SECONDS = 5.0
@@ -54,12 +57,14 @@ class Link:
         )
         self.watcher = Watcher(self.client, group=address.group or "/")
         self.reaper = Reaper(self.client)
+        self.follower = Follower(self.watcher)
         # Of its own, since the shared client of the process admits 10 requests at once.
         self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=_PROBES_AT_ONCE)
         self._queue: dict[str, QueueItem] = {}
         self._queue_read_at = float("-inf")
         self._queue_lock = asyncio.Lock()
         self._closed = False
+        self._houses: dict[str, Leftovers] = {}
         self.watcher.start()
         # One wait with one end for all spawners, however many a restarted hub asks about.
         self._first_sight = asyncio.create_task(self.watcher.wait_sighted(FIRST_SIGHT_SECONDS))
@@ -85,11 +90,21 @@ class Link:
                 self._queue_read_at = time.monotonic()
         return self._queue.get(app_id)
 
+    def keep_house(self, hub_id: str, read_owned: Callable[[], Owned], grace: float | None) -> None:
+        """Look for a hub's leftovers from now on; asked again, nothing is done. See `Leftovers`."""
+        if hub_id not in self._houses:
+            self._houses[hub_id] = Leftovers(
+                self.client, self.watcher, self.reaper, hub_id=hub_id, read_owned=read_owned, grace=grace
+            )
+
     async def close(self) -> None:
         """Let go of everything."""
         self._closed = True
         self._first_sight.cancel()
         await asyncio.gather(self._first_sight, return_exceptions=True)
+        for house in self._houses.values():
+            await house.close()
+        await self.follower.close()
         await self.reaper.close()
         await self.watcher.close()
         self.http.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,6 +30,7 @@ class ProgressLog:
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
+        self._begun = time.monotonic()
         self._percent = 0
         self._grown = asyncio.Event()
         self.closed = False
@@ -40,6 +42,11 @@ class ProgressLog:
     def messages(self) -> list[str]:
         """All sentences so far."""
         return [message["message"] for message in self._messages]
+
+    @property
+    def seconds(self) -> float:
+        """How long the start has taken so far."""
+        return time.monotonic() - self._begun
 
     def add(self, progress: int, message: str) -> None:
         """Append a sentence; the number is raised to the last one's and kept below 100.

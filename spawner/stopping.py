@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 
-from hubfleet.api.errors import BackendError
+from hubfleet.api.errors import BackendError, NotFound
+from hubfleet.api.status import AppStatus
 
 from .link import Link
 
@@ -18,8 +21,29 @@ PATIENCE_SECONDS = 60.0
 _ASK_FIRST, _ASK_MOST = 0.5, 5.0  # seconds between questions for the deployment, should an event be lost
 
 
-async def delete_and_wait(link: Link, app_id: str, now: bool = False) -> bool:
+async def delete_if_ours(link: Link, app_id: str, is_ours: Callable[[AppStatus], bool]) -> bool:
+    """Return whether there is an app to delete and it is ours, as soon as the backend says so."""
+    pause = _ASK_FIRST
+    while True:
+        try:
+            return is_ours(await link.client.get_app(app_id))
+        except NotFound:
+            return False
+        except BackendError as error:
+            log.warning("cannot look at %s before it is deleted, trying again: %s", app_id, error)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _ASK_MOST)
+
+
+async def delete_and_wait(
+    link: Link, app_id: str, now: bool = False, after: Coroutine[Any, Any, bool] | None = None
+) -> bool:
     """Delete an app and return when its tasks have ended, with `now` when the backend has agreed.
+
+    Parameters
+    ----------
+    after
+        See `Reaper.condemn`.
 
     Returns
     -------
@@ -30,7 +54,7 @@ async def delete_and_wait(link: Link, app_id: str, now: bool = False) -> bool:
     ended = asyncio.create_task(_hear_end(link, app_id))
     await asyncio.sleep(0)
     try:
-        deletion = link.reaper.condemn(app_id)
+        deletion = link.reaper.condemn(app_id, after)
         await asyncio.wait({deletion}, timeout=PATIENCE_SECONDS)
         if not deletion.done() or deletion.cancelled():
             return False

@@ -258,28 +258,6 @@ class ServerTraits(HasTraits):
         """,
     ).tag(config=True)
 
-    autotimeout = Integer(
-        None,
-        allow_none=True,
-        min=1,
-        help="""
-        Seconds without activity after which a server is stopped; default: never.
-
-        Counted from the server's last activity that the hub has heard of, which JupyterHub's
-        own reports bring every few minutes.
-        """,
-    ).tag(config=True)
-
-    start_failures = Integer(
-        3,
-        min=1,
-        help="""
-        How often a server's process may end while it starts, before the start has failed.
-
-        The backend starts a process that ended again, as it would a running server's.
-        """,
-    ).tag(config=True)
-
     health_check_failures = Integer(
         0,
         min=0,
