@@ -4,19 +4,27 @@ It decodes the path of a request and encodes it anew, which turns ``@`` into ``%
 ``%2F`` into ``/``: a user whose name holds an ``@`` gets 404 from their own server. It
 collects an answer before it passes it on, so that the progress of a start is shown when
 it is over. And it has ten requests under way at most. Here paths and answers go on as they
-come. Run it as ``python -m hubfleet.spawner.proxy``, with the options of
-``configurable-http-proxy``; when a release of it no longer needs the repair, use that.
+come; encryption and the routing by host, which a hub may ask for, are there. Run it as
+``python -m hubfleet.spawner.proxy``, with the options of ``configurable-http-proxy``; when
+a release of it no longer needs the repair, use that.
 """
 
 from __future__ import annotations
 
+import ssl
+import sys
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from configurable_http_proxy import cli, configproxy
 from configurable_http_proxy.handlers import ProxyHandler
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, parse_response_start_line
 from tornado.iostream import StreamClosedError
+
+from .proxy_options import take_over
 
 MOST_REQUESTS = 10_000
 MOST_BODY_BYTES = 100 * 2**30  # what a notebook may download; nothing is collected in memory
@@ -25,13 +33,41 @@ MOST_BODY_BYTES = 100 * 2**30  # what a notebook may download; nothing is collec
 _NOT_PASSED_ON = frozenset({"content-length", "transfer-encoding", "content-encoding", "connection"})
 
 
+class ForHost:
+    """A proxy that finds its routes by host and path, as its users' sub-domains need it."""
+
+    def __init__(self, proxy: Any, host: str) -> None:
+        self._proxy = proxy
+        self._host = host.lower()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._proxy, name)
+
+    def target_for_req(self, host: None, path: str) -> Any:
+        """Return the target of a path, which comes without its first slash."""
+        return self._proxy.target_for_req(self._host, f"/{path}")
+
+
 class StreamingHandler(ProxyHandler):
     """Sends a request on with the path that it came with, and the answer as it comes."""
+
+    encryption: ssl.SSLContext | None = None
+    """How the proxy shows itself to hub and servers, and recognises them."""
+
+    def initialize(self, proxy: Any) -> None:
+        """Take the proxy whose routes count, seen from the host that was asked for."""
+        super().initialize(ForHost(proxy, self.request.host_name) if proxy.host_routing else proxy)
 
     async def get_target_url(self, path: str) -> str | None:
         """Return where a request goes, or None if nowhere."""
         url = await super().get_target_url(path)
         return None if url is None else with_raw_path(url, path, self.request.path)
+
+    def _get_proxy_request(self, url: str) -> HTTPRequest:
+        request: HTTPRequest = super()._get_proxy_request(url)
+        if self.encryption is not None and urlsplit(url).scheme in {"https", "wss"}:
+            request.ssl_options = self.encryption
+        return request
 
     async def call_proxy(self, path: str | None = None) -> None:
         """Answer a request with what its target answers."""
@@ -103,12 +139,22 @@ def with_raw_path(url: str, decoded: str, raw: str) -> str:
     return urlunsplit(parts._replace(path=before + raw.lstrip("/")))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run the proxy."""
-    AsyncHTTPClient.configure(None, max_clients=MOST_REQUESTS, max_body_size=MOST_BODY_BYTES)
+    rest, encryption = take_over(arguments)
+    AsyncHTTPClient.configure(
+        None,
+        max_clients=MOST_REQUESTS,
+        max_body_size=MOST_BODY_BYTES,
+        defaults={"ssl_options": encryption.client},  # for the hub's error pages
+    )
+    StreamingHandler.encryption = encryption.client
     configproxy.ProxyHandler = StreamingHandler
-    cli.main()
+    # It makes two servers, the public one first, and knows of no encryption for either.
+    sides = iter((encryption.public, encryption.api))
+    cli.HTTPServer = lambda application: HTTPServer(application, ssl_options=next(sides))
+    cli.main(rest)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
