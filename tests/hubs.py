@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import time
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import psutil
 import requests
@@ -41,6 +44,43 @@ class AdminOf:
         return requests.request(
             method, f"{self._hub.backend_url}{path}", headers=headers, timeout=30, **arguments
         )
+
+    def server_of(self, name: str, server: str = "") -> dict[str, Any] | None:
+        """What the hub tells of a user's server; None if there is none."""
+        answer = self("GET", f"/users/{quote(name, safe='')}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] | None = answer.json()["servers"].get(server)
+        return found
+
+    def start(
+        self, name: str, server: str = "", options: dict[str, Any] | None = None, seconds: float = 90
+    ) -> dict[str, Any]:
+        """Start a user's server; return what the hub tells of it when it is ready."""
+        path = f"/users/{quote(name, safe='')}/" + (f"servers/{server}" if server else "server")
+        answer = self("POST", path, json=options or {})
+        assert answer.status_code in (201, 202), answer.text
+        deadline = time.monotonic() + seconds
+        while not ((found := self.server_of(name, server)) and found["ready"]):
+            assert found is not None, f"the server of {name!r} is gone again"
+            assert time.monotonic() < deadline, f"the server of {name!r} does not come"
+            time.sleep(0.1)
+        return found
+
+    def token_of(self, name: str) -> str:
+        """A new token of a user's own."""
+        return str(self("POST", f"/users/{quote(name, safe='')}/tokens", json={}).json()["token"])
+
+    def whoami(self, name: str, server: str = "") -> str:
+        """Ask the server behind a name's route, with a token of that name, who it thinks it serves."""
+        found = self.server_of(name, server)
+        assert found is not None
+        answer = requests.get(
+            f"{self._hub.url}{found['url']}api/me",
+            headers={"Authorization": f"token {self.token_of(name)}"},
+            timeout=30,
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["identity"]["username"])
 
 
 def make_hub(folder: Path, extra: str = "") -> Hub:

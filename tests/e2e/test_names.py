@@ -26,38 +26,6 @@ c.KeepsCase.user_password = "the password of the tests"
 """
 
 
-def server_of(admin: AdminOf, name: str, server: str = "") -> dict[str, Any] | None:
-    answer = admin("GET", f"/users/{quote(name, safe='')}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] | None = answer.json()["servers"].get(server)
-    return found
-
-
-def start(admin: AdminOf, name: str, server: str = "", seconds: float = 90) -> None:
-    path = f"/users/{quote(name, safe='')}/" + (f"servers/{server}" if server else "server")
-    answer = admin("POST", path, json={})
-    assert answer.status_code in (201, 202), answer.text
-    deadline = time.monotonic() + seconds
-    while not ((found := server_of(admin, name, server)) and found["ready"]):
-        assert found is not None, f"the server of {name!r} is gone again"
-        assert time.monotonic() < deadline, f"the server of {name!r} does not come"
-        time.sleep(0.1)
-
-
-def whoami(admin: AdminOf, hub: Hub, name: str, server: str = "") -> str:
-    """Ask the server behind a name's route, with a token of that name, who it thinks it serves."""
-    token = admin("POST", f"/users/{quote(name, safe='')}/tokens", json={}).json()["token"]
-    found = server_of(admin, name, server)
-    assert found is not None
-    import requests
-
-    answer = requests.get(
-        f"{hub.url}{found['url']}api/me", headers={"Authorization": f"token {token}"}, timeout=30
-    )
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["identity"]["username"])
-
-
 def test_every_name_gets_its_own_server(own_hub: Callable[[str], Hub]) -> None:
     hub = own_hub(KEEPS_CASE)
     admin = AdminOf(hub)
@@ -66,8 +34,8 @@ def test_every_name_gets_its_own_server(own_hub: Callable[[str], Hub]) -> None:
         assert answer.status_code == 201, answer.text
         assert answer.json()["name"] == name
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda name: start(admin, name), NAMES))
-        assert list(pool.map(lambda name: whoami(admin, hub, name), NAMES)) == NAMES
+        list(pool.map(lambda name: admin.start(name), NAMES))
+        assert list(pool.map(lambda name: admin.whoami(name), NAMES)) == NAMES
     apps = admin.backend("GET", "/v2/apps", params={"embed": "apps.tasks"}).json()["apps"]
     ids = [app["id"] for app in apps]
     assert len(ids) == len(set(ids)) == len(NAMES)
@@ -75,16 +43,16 @@ def test_every_name_gets_its_own_server(own_hub: Callable[[str], Hub]) -> None:
     assert len({tuple(app["tasks"][0]["ports"]) for app in apps}) == len(NAMES)
     homes = [path.name for path in (hub.state / "homes").iterdir()]
     assert len(homes) == len(NAMES)
-    start(admin, "alice", "second")
-    assert whoami(admin, hub, "alice", "second") == "alice"
-    start(admin, "a b", "second")
-    assert whoami(admin, hub, "a b", "second") == "a b"
+    admin.start("alice", "second")
+    assert admin.whoami("alice", "second") == "alice"
+    admin.start("a b", "second")
+    assert admin.whoami("a b", "second") == "a b"
     assert admin("DELETE", "/users/alice/servers/second").status_code in (202, 204)
     deadline = time.monotonic() + 30
     while any(app["id"] == "/jupyter/alice/servers/second" for app in _apps(admin)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert whoami(admin, hub, "alice") == "alice", "stopping one server leaves the other"
+    assert admin.whoami("alice") == "alice", "stopping one server leaves the other"
 
 
 def _apps(admin: AdminOf) -> list[dict[str, Any]]:
