@@ -46,8 +46,11 @@ async def hooked(hook: Any, spawner: Any, app: App) -> App:
     if inspect.isawaitable(result):
         result = await result
     result = app if result is None else result
-    # Read anew, since values that were set on a model have not been looked at.
-    body = result.to_wire() if isinstance(result, App) else result
+    body = result
+    if isinstance(result, App):
+        # Read anew, since values that were set on a model have not been looked at; without warnings,
+        # which would show them in the log.
+        body = result.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
     return tied(App.from_wire(body), before, "c.MarathonSpawner.modify_app_hook")
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from hubfleet.api import environment, labels
 from hubfleet.api.ids import is_legal
 from hubfleet.spawner.build import Server, backend_env, build_app
+from hubfleet.spawner.certificates import Certificates
 from hubfleet.spawner.command import shell_line
 from hubfleet.spawner.options import Choice
 from hubfleet.spawner.templates import format_volumes, path_namespace, path_part
@@ -281,3 +282,54 @@ def test_a_home_that_cannot_be_made_starts_no_server(sandbox: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(line, sandbox)
     assert "mkdir" in failed.value.stderr
+
+
+# -- certificates ----------------------------------------------------------------------------
+
+TELLS_CERTIFICATES = """#!{python}
+import json, os, stat
+files = [os.environ["JUPYTERHUB_SSL_" + name] for name in ("KEYFILE", "CERTFILE", "CLIENT_CA")]
+print(json.dumps({{
+    "texts": [open(file).read() for file in files],
+    "modes": [stat.S_IMODE(os.stat(file).st_mode) for file in files],
+    "umask": os.umask(0),
+    "left": [name for name in os.environ if name.startswith("HUBFLEET_TLS")],
+    "directory": os.path.dirname(files[0]),
+}}))
+"""
+
+
+def test_certificates_become_files_that_only_the_server_reads(sandbox: Path) -> None:
+    program = sandbox.parent / "bin" / "jupyterhub-singleuser"
+    program.write_text(TELLS_CERTIFICATES.format(python=sys.executable))
+    certificates = Certificates(key="-KEY-\n%s\n", cert="-CERT-\n'", authorities='-CA-\n"$HOME"')
+    line = shell_line(
+        ["jupyterhub-singleuser"], home_dir=str(sandbox.parent / "home"), writes_certificates=True
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"umask 022; {line}"],
+        cwd=sandbox,
+        env={
+            "PATH": f"{program.parent}:{os.environ['PATH']}",
+            "PORT0": "1",
+            "MESOS_SANDBOX": str(sandbox),
+            **certificates.variables(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    told = json.loads(done.stdout)
+    assert told["texts"] == [certificates.key, certificates.cert, certificates.authorities]
+    assert told["modes"] == [0o600] * 3
+    assert told["umask"] == 0o022, "what the server writes has the modes that it always had"
+    assert told["left"] == []
+    assert told["directory"] == str(sandbox / ".hubfleet-tls")
+    assert "-KEY-" not in line
+    assert "-KEY-" not in repr(certificates)
+
+
+def test_a_server_with_tls_is_looked_at_from_without() -> None:
+    (check,) = build_app(server(tls=True)).health_checks
+    assert (check.protocol, check.path) == ("TCP", None)
