@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 def format_timestamp(moment: datetime) -> str:
     """Return a moment as Marathon writes it: UTC, three digits of fraction and a literal Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def parse_timestamp(text: str) -> datetime:

@@ -204,13 +204,15 @@ class DeploymentRecord(BaseModel):
     remaining: set[str] | None = Field(default=None, exclude=True)
     """The apps with which the current step is not done yet; None is not known, as after a restart."""
     _turns: dict[str, int] = PrivateAttr(default_factory=dict)
+    _actions: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Work out when the turn of each app is."""
+        """Work out when the turn of each app is, and what is done to it then."""
         for index, step in enumerate(self.steps):
             for action in step.actions:
                 if action.app:
                     self._turns[action.app] = index
+                    self._actions[action.app] = action.action
 
     @classmethod
     def of(cls, version: datetime, steps: list[Step], share: str | None = None) -> DeploymentRecord:
@@ -237,7 +239,7 @@ class DeploymentRecord(BaseModel):
             return None
         if self.remaining is not None and app_id not in self.remaining:
             return None
-        return next((action.action for action in self.current_actions if action.app == app_id), None)
+        return self._actions[app_id]
 
     def to_deployment(self) -> Deployment:
         """Return the plan as the API shows it."""

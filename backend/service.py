@@ -22,6 +22,7 @@ from .authenticator import Authenticator, HubIdentity
 from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
+from .garbage import Garbage
 from .metrics import Metrics
 from .orchestrator.limits import TaskLimits
 from .orchestrator.orchestrator import Orchestrator
@@ -184,7 +185,8 @@ async def serve(
     asked = asyncio.create_task(stopping.wait())
     try:
         either: set[asyncio.Future[Any]] = {asked, orchestrator.failed}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        async with Garbage():
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         asked.cancel()
         if hub_gone is not None:

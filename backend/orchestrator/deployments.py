@@ -88,11 +88,14 @@ class Deployments:
                 self._state.drop_deployment(deployment)
                 self._bus.publish(events.deployment_ended(deployment))
                 return
-            with self._state.transaction():
-                self._state.put_deployment(deployment)
-                self._reset_delays(deployment)
+            waited_for = self._remaining(deployment)
+            if waited_for:
+                # A step that is done at once need not be remembered: after a restart it is so again.
+                with self._state.transaction():
+                    self._state.put_deployment(deployment)
+                    self._reset_delays(deployment)
             self._bus.publish(events.deployment_progress("deployment_info", deployment))
-            if waited_for := self._remaining(deployment):
+            if waited_for:
                 self._enqueue(waited_for)
                 return
             self._step_done(deployment)
