@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -146,8 +146,8 @@ def rollback_version(changes: Any) -> datetime | None:
         raise ChangeRefused(str(error)) from None
 
 
-def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> list[App]:
-    """Return the definitions that a list of updates leads to.
+def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> Iterator[App]:
+    """Yield the definitions that a list of updates leads to; whether they are good is known at the end.
 
     Parameters
     ----------
@@ -167,10 +167,9 @@ def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> lis
         raise WrongShape([{"path": "/", "errors": ["error.expected.jsarray"]}])
     shapes: list[dict[str, Any]] = []
     broken: list[Violation] = []
-    apps = []
     for index, changes in enumerate(body):
         try:
-            apps.append(change(_update_id(changes), changes))
+            yield change(_update_id(changes), changes)
         except WrongShape as refusal:
             shapes += [{**detail, "path": _within(index, detail["path"])} for detail in refusal.details]
         except NotValid as refusal:
@@ -179,7 +178,6 @@ def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> lis
         raise WrongShape(shapes)
     if broken:
         raise NotValid(broken)
-    return apps
 
 
 def _update_id(changes: Any) -> str:

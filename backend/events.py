@@ -198,9 +198,11 @@ def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:
     return [deployment_progress("deployment_step_failure", deployment), failed] if begun else [failed]
 
 
-def group_changed(app_id: str, version: str) -> Event:
-    """Return the event of an accepted change to a group."""
-    return event("group_change_success", groupId=app_id.rpartition("/")[0] or "/", version=version)
+def groups_changed(deployment: DeploymentRecord) -> list[Event]:
+    """Return the events of an accepted change to some groups, one for each."""
+    groups = dict.fromkeys(app_id.rpartition("/")[0] or "/" for app_id in deployment.affected_apps)
+    version = format_timestamp(deployment.version)
+    return [event("group_change_success", groupId=group, version=version) for group in groups]
 
 
 def unknown_terminated(task_id: str, condition: str) -> Event:

@@ -15,7 +15,6 @@ from hubfleet.api import labels
 from hubfleet.api.app import App, VersionInfo
 from hubfleet.api.rules import CYCLIC, Violation
 from hubfleet.api.status import Action, Step
-from hubfleet.api.wire import format_timestamp
 
 from .. import events
 from ..drivers import Offer
@@ -339,10 +338,11 @@ class Changes:
         self, before: Mapping[str, App | None], targets: Mapping[str, App | None]
     ) -> Iterator[Violation]:
         """Yield why a task of a new configuration would never find a place."""
+        offers = self._offers()
         for app_id, app in targets.items():
             old = before[app_id]
             if app is not None and (old is None or not plans.same_configuration(old, app)):
-                yield from impossible(app, self._offers())
+                yield from impossible(app, offers)
 
     def _store_target(
         self,
@@ -377,8 +377,8 @@ class Changes:
         for conflict in conflicts:
             for event in events.deployment_cancelled(conflict):
                 self._bus.publish(event)
-        for app_id in deployment.affected_apps:
-            self._bus.publish(events.group_changed(app_id, format_timestamp(deployment.version)))
+        for event in events.groups_changed(deployment):
+            self._bus.publish(event)
         for app_id, old in deployment.originals.items():
             record = self._state.apps.get(app_id)
             for event in events.checks_changed(old, record.app if record else None):

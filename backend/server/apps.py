@@ -58,18 +58,18 @@ class AppsHandler(ApiHandler):
         none_yet = dict.fromkeys(("tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy"), 0)
         self.write_json({**body, **none_yet, "deployments": [{"id": deployment.id}]}, 201)
 
-    def put(self) -> None:
+    async def put(self) -> None:
         """Change some apps, or make them, in one deployment."""
-        self._change_all(partial=self.flag("partialUpdate", True), creates=True)
+        await self._change_all(partial=self.flag("partialUpdate", True), creates=True)
 
-    def patch(self) -> None:
+    async def patch(self) -> None:
         """Change some apps, all of which must be there, in one deployment."""
-        self._change_all(partial=True, creates=False)
+        await self._change_all(partial=True, creates=False)
 
-    def _change_all(self, *, partial: bool, creates: bool) -> None:
+    async def _change_all(self, *, partial: bool, creates: bool) -> None:
         state = self.orchestrator.state
         require = self.caller.require_change
-        apps = updates.targets(
+        apps = await updates.targets(
             state, self.json_body(), require, self.orchestrator.cannot, partial=partial, creates=creates
         )
         for app in apps:

@@ -34,12 +34,10 @@ from .hiding import shown_to
 from .limits import HttpLimits
 from .media import accepts, is_json
 from .seats import Seats
+from .turns import TURN_SECONDS
 
 log = logging.getLogger("hubfleet.backend.server")
 
-
-TURN_SECONDS = 0.01
-"""How long a large answer is worked at before others have their turn."""
 
 SLOW_READER_SECONDS = 60.0
 """How long a reader of a large answer may take for what fits into its buffers."""

@@ -12,6 +12,7 @@ from ..definition import Cannot, changed_app, changed_apps, new_app, rollback_ve
 from ..orchestrator.refusals import ChangeRefused, NoSuchApp
 from ..state import State
 from .answers import NotFoundHere
+from .turns import in_turns
 
 MAX_AT_ONCE = 1000
 """Most apps in one change, so that nobody waits long for its turn."""
@@ -58,7 +59,7 @@ def target(
     return changed_app(former, body, cannot=cannot)
 
 
-def targets(
+async def targets(
     state: State,
     body: Any,
     require_change: Callable[[str], None],
@@ -68,6 +69,9 @@ def targets(
     creates: bool,
 ) -> list[App]:
     """Return what the apps of a list of changes are to become, each built upon those before it.
+
+    Others have their turns meanwhile. Where they change what is built upon, all is worked out
+    once more, then at a stretch; so what is returned holds until the caller waits for something.
 
     Parameters
     ----------
@@ -81,13 +85,22 @@ def targets(
     """
     if isinstance(body, list) and len(body) > MAX_AT_ONCE:
         raise ChangeRefused(f"{len(body)} apps in one change, of at most {MAX_AT_ONCE}: send them in parts")
+    formers: dict[str, App | None] = {}
     made: dict[str, App] = {}
+
+    def present(app_id: str) -> App | None:
+        record = state.apps.get(app_id)
+        return record.app if record else None
 
     def change(app_id: str, update: dict[str, Any]) -> App:
         require_change(app_id)
-        record = state.apps.get(app_id)
-        former = made.get(app_id) or (record.app if record else None)
+        former = made.get(app_id) or formers.setdefault(app_id, present(app_id))
         made[app_id] = target(state, app_id, former, update, cannot, partial=partial, creates=creates)
         return made[app_id]
 
-    return changed_apps(body, change)
+    apps = await in_turns(changed_apps(body, change))
+    if all(present(app_id) is former for app_id, former in formers.items()):
+        return apps
+    formers.clear()
+    made.clear()
+    return list(changed_apps(body, change))

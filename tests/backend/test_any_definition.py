@@ -77,7 +77,7 @@ def test_whatever_is_sent_is_taken_or_refused_with_reasons(body: Any) -> None:
         lambda: new_app(body, cannot=not_given_to_processes),
         lambda: new_app(body, "/x/y", cannot=not_given_to_processes),
         lambda: changed_app(STORED, body, cannot=not_given_to_processes),
-        lambda: changed_apps([body], lambda app_id, changes: new_app(changes, app_id, cannot=nothing)),
+        lambda: list(changed_apps([body], lambda app_id, changes: new_app(changes, app_id, cannot=nothing))),
         lambda: rollback_version(body),
     ):
         reasons = refusal(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -149,3 +150,22 @@ async def test_a_restart_replaces_all_tasks_of_the_same_definition(rest: Rest) -
     }
     none = await rest("POST", "/v2/apps/nothing/restart")
     assert (none.status_code, none.json()) == (404, {"message": "App '/nothing' does not exist"})
+
+
+async def test_a_long_list_holds_up_nobody_and_loses_no_change_of_others(rest: Rest) -> None:
+    ids = [f"/long/a{number}" for number in range(300)]
+    made = await rest("PUT", "/v2/apps", [{"id": app_id, **SMALL, "instances": 0} for app_id in ids])
+    assert made.status_code == 200
+    await rest.deployed()
+    body = [{"id": app_id, "labels": {"changed": "yes"}} for app_id in ids]
+    whole = asyncio.create_task(rest("PUT", "/v2/apps?force=true", body))
+    others = []
+    while not whole.done() and len(others) < len(ids):
+        app_id = ids[-1 - len(others)]
+        others.append(app_id)
+        assert (await rest("PUT", f"/v2/apps{app_id}?force=true", {"mem": 7})).status_code == 200
+    assert (await whole).status_code == 200, (await whole).text
+    await rest.deployed()
+    apps = {app["id"]: app for app in (await rest.get("/v2/apps"))["apps"]}
+    assert [app_id for app_id in ids if apps[app_id]["labels"] != {"changed": "yes"}] == []
+    assert [app_id for app_id in others if apps[app_id]["mem"] != 7] == []

@@ -127,22 +127,22 @@ def test_lists_of_updates_tell_all_that_is_wrong_with_their_places() -> None:
     def change(app_id: str, changes: dict[str, Any]) -> App:
         return new_app(changes, app_id, cannot=nothing)
 
-    apps = changed_apps([{"id": "a", **EMPTY}, {"id": "/g/b", **EMPTY}], change)
+    apps = list(changed_apps([{"id": "a", **EMPTY}, {"id": "/g/b", **EMPTY}], change))
     assert [app.id for app in apps] == ["/a", "/g/b"]
     with pytest.raises(WrongShape) as shapes:
-        changed_apps([{"id": "/a"}, {"id": "/b", "cpus": -1}, 7, {"id": 7}], change)
+        list(changed_apps([{"id": "/a"}, {"id": "/b", "cpus": -1}, 7, {"id": 7}], change))
     assert shapes.value.details == [
         {"path": "(1)/cpus", "errors": ["error.min"]},
         {"path": "(2)", "errors": ["error.expected.jsobject"]},
         {"path": "(3)/id", "errors": ["error.expected.jsstring"]},
     ]
     with pytest.raises(NotValid) as broken:
-        changed_apps([{"id": "/a"}, {"id": "/b/tasks", **EMPTY}], change)
+        list(changed_apps([{"id": "/a"}, {"id": "/b/tasks", **EMPTY}], change))
     assert [violation.path for violation in broken.value.violations] == ["(0)", "(1)/id"]
     with pytest.raises(ChangeRefused, match="requirement failed: App Update must have app id set"):
-        changed_apps([{"cpus": 1}], change)
+        list(changed_apps([{"cpus": 1}], change))
     with pytest.raises(WrongShape) as no_list:
-        changed_apps({}, change)
+        list(changed_apps({}, change))
     assert no_list.value.details == [{"path": "/", "errors": ["error.expected.jsarray"]}]
 
 

@@ -93,7 +93,7 @@ async def test_tasks_that_die_unseen_while_they_are_to_end_leave_nothing(
     await rest("DELETE", "/v2/apps/dying")
     await backend.kill()
     for process in backend.tasks():
-        process.kill()
+        kill(process)
 
     async def over() -> bool:
         return not await task_ids(backend)
