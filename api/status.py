@@ -92,6 +92,24 @@ class AppHistory(Wire):
     ended_tasks: list[EndedTask] = Field(default_factory=list)
 
 
+class ReadinessResponse(Wire):
+    """What a task answered to a readiness check; 504 where it did not answer."""
+
+    status: int
+    content_type: str = ""
+    body: str = ""
+
+
+class ReadinessResult(Wire):
+    """What a readiness check has found of one task so far (``marathon-v2`` 2.5)."""
+
+    name: str
+    task_id: str
+    ready: bool = False
+    last_response: ReadinessResponse | None = None
+    """Only where the check preserves it."""
+
+
 class DeploymentRef(Wire):
     """The id of a deployment that holds an app."""
 

@@ -15,7 +15,7 @@ from hubfleet.api.ids import resolved
 from hubfleet.api.rules import Violation, violations
 from hubfleet.api.wire import parse_timestamp
 
-from .honoured import not_honoured, not_possible
+from .honoured import not_honoured
 from .normal import contradictions, normal, spells_networks
 from .orchestrator.refusals import ChangeRefused, NotValid
 
@@ -211,7 +211,7 @@ def _read(body: Any, app_id: str | None) -> App:
 def _checked(app: App, contradictory: Sequence[Violation], cannot: Cannot) -> App:
     """Return the canonical form of a definition, unless something is wrong with it."""
     app = normal(app)
-    broken = [*contradictory, *violations(app), *not_honoured(app), *cannot(app), *not_possible(app)]
+    broken = [*contradictory, *violations(app), *cannot(app), *not_honoured(app)]
     if broken:
         raise NotValid(list(dict.fromkeys(broken)))
     return app

@@ -1,4 +1,4 @@
-"""What is refused whatever the driver: what no process can be given, and what is not there yet. Pure.
+"""What is refused whatever the driver: what no process can be given, and more than there may be. Pure.
 
 Nothing is passed over in silence: what an app asks for and would not get is refused, with
 what to do instead. What one engine cannot give is its driver's to say (`Driver.cannot`).
@@ -6,7 +6,7 @@ what to do instead. What one engine cannot give is its driver's to say (`Driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from hubfleet.api.app import App
 from hubfleet.api.rules import Violation
@@ -20,28 +20,18 @@ LONGEST_TEXT = 128 * 1024 - 1
 MOST_TEXT = 1024 * 1024
 """Bytes of all arguments and variables together, half of what Linux takes: the rest is Marathon's own."""
 
-# What the orchestrator does not do yet, a line for each.
-_NOT_YET: Sequence[tuple[str, Callable[[App], bool], str]] = (
-    ("/readinessChecks", lambda app: bool(app.readiness_checks), "not made yet; use healthChecks"),
-)
-
 
 def not_honoured(app: App) -> list[Violation]:
-    """Return what the orchestrator does not do for an app."""
-    found = [Violation(path, sentence) for path, asked, sentence in _NOT_YET if asked(app)]
+    """Return what cannot be the count, the command or the environment of any app."""
+    return [*_count(app), *_texts(app), *_sizes(app)]
+
+
+def _count(app: App) -> Iterator[Violation]:
     if app.instances > MOST_INSTANCES:
-        found.append(
-            Violation(
-                "/instances",
-                f"{app.instances} asked, but an app has at most {MOST_INSTANCES} instances here",
-            )
+        yield Violation(
+            "/instances",
+            f"{app.instances} asked, but an app has at most {MOST_INSTANCES} instances here",
         )
-    return found
-
-
-def not_possible(app: App) -> list[Violation]:
-    """Return what cannot be the command or the environment of any process."""
-    return [*_texts(app), *_sizes(app)]
 
 
 def _texts(app: App) -> Iterator[Violation]:

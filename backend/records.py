@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PrivateAttr
 
 from hubfleet.api.app import App
-from hubfleet.api.status import Action, Deployment, HealthResult, Step, Task, TaskFailure
+from hubfleet.api.status import Action, Deployment, HealthResult, ReadinessResult, Step, Task, TaskFailure
 from hubfleet.api.wire import Timestamp, now
 
 
@@ -50,6 +50,11 @@ class Goal(StrEnum):
     STOPPED = "Stopped"
 
 
+def _last_succeeded(health: dict[str, Any]) -> bool:
+    success, failure = health["last_success"], health["last_failure"]
+    return success is not None and (failure is None or success > failure)
+
+
 class Health(BaseModel):
     """What one health check has seen of one task."""
 
@@ -58,13 +63,11 @@ class Health(BaseModel):
     last_failure: datetime | None = None
     last_failure_cause: str | None = None
     consecutive_failures: int = 0
+    alive: bool = Field(default_factory=_last_succeeded)
+    """Whether the last success is newer than the last failure (``marathon-v2`` 2.4).
 
-    @property
-    def alive(self) -> bool:
-        """Whether the last success is newer than the last failure (``marathon-v2`` 2.4)."""
-        if self.last_success is None:
-            return False
-        return self.last_failure is None or self.last_success > self.last_failure
+    Kept beside their times, of which the older one is the later one where the clock was set back.
+    """
 
 
 class Instance(BaseModel):
@@ -88,10 +91,14 @@ class Instance(BaseModel):
     """Which GPUs of its host the task has."""
     staged_at: datetime | None = None
     started_at: datetime | None = None
+    started_uptime: float | None = None
+    """When it became running, by `uptime`: its age must not depend on who sets the clock."""
     kill_reason: str | None = None
-    terminated_at: datetime | None = None
-    """When the task was sent SIGTERM, from which its grace is counted."""
+    terminated_uptime: float | None = None
+    """When the task was sent SIGTERM, by `uptime`, from which its grace is counted."""
     health: dict[int, Health] = Field(default_factory=dict)
+    readiness: list[ReadinessResult] = Field(default_factory=list)
+    """What its readiness checks have said, while the deployment that launched it is under way."""
 
     @classmethod
     def scheduled(cls, app: App) -> Instance:
@@ -129,11 +136,16 @@ class Instance(BaseModel):
         return all(health.alive for health in self.health.values()) if self.health else None
 
     @property
-    def ready(self) -> bool:
-        """Whether the task serves: a deployment may count this instance as done."""
+    def serves(self) -> bool:
+        """Whether the task runs, is to stay, and is healthy where it is checked."""
         if self.condition is not Condition.RUNNING or self.goal is not Goal.RUNNING:
             return False
         return not self.checked or self.healthy is True
+
+    @property
+    def ready(self) -> bool:
+        """Whether a deployment may count this instance as done: it serves, and has said that it is ready."""
+        return self.serves and all(result.ready for result in self.readiness)
 
     def to_task(self) -> Task:
         """Return the task as the API shows it."""
@@ -150,7 +162,7 @@ class Instance(BaseModel):
                 "started_at": self.started_at,
                 "version": self.version,
                 "health_check_results": [
-                    HealthResult(alive=health.alive, instance_id=self.id, **health.model_dump())
+                    HealthResult(instance_id=self.id, **health.model_dump())
                     for health in self.health.values()
                 ],
             }

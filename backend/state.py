@@ -196,6 +196,13 @@ class State:
         """Return the deployments that affect an app, oldest first."""
         return list(self._deployments_of.get(app_id, {}).values())
 
+    def launched_by(self, instance: Instance) -> DeploymentRecord | None:
+        """Return the deployment that made an instance, if it is still under way."""
+        for deployment in self.deployments_of(instance.app_id):
+            if deployment.version == instance.first_version:
+                return deployment
+        return None
+
     def put_deployment(self, deployment: DeploymentRecord) -> None:
         """Keep a deployment; the apps that it affects never change."""
         self._store.save_deployment(deployment)

@@ -71,7 +71,8 @@ def schedule_again(instance: Instance, app: App) -> None:
     instance.follow(app)
     instance.since = now()
     instance.host, instance.ports, instance.gpus = "", [], []
-    instance.staged_at = instance.started_at = None
+    instance.staged_at = instance.started_at = instance.started_uptime = None
     instance.kill_reason = None
-    instance.terminated_at = None
+    instance.terminated_uptime = None
     instance.health = {}
+    instance.readiness = []

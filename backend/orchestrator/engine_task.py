@@ -6,12 +6,10 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
-from hubfleet.api.wire import now
-
 from ..drivers import Driver, DriverError, StartRefused, TaskExit, TaskSpec
+from ..uptime import age, uptime
 
 log = logging.getLogger("hubfleet.backend.task")
 
@@ -33,8 +31,8 @@ class EngineTask:
         The engine.
     kill_grace_seconds
         Between SIGTERM and SIGKILL.
-    terminated_at
-        When SIGTERM was sent already, in a former life of the backend.
+    terminated_uptime
+        When SIGTERM was sent already, in a former life of the backend; by `uptime`.
     terminated
         Called when SIGTERM has been sent.
     stuck
@@ -46,14 +44,14 @@ class EngineTask:
         spec: TaskSpec,
         driver: Driver,
         kill_grace_seconds: float,
-        terminated_at: datetime | None = None,
+        terminated_uptime: float | None = None,
         terminated: Callable[[], None] = lambda: None,
         stuck: Callable[[int], None] = lambda kills: None,
     ) -> None:
         self.spec = spec
         self._driver = driver
         self._grace = kill_grace_seconds
-        self._terminated_at = terminated_at
+        self._terminated_uptime = terminated_uptime
         self._terminated = terminated
         self._stuck = stuck
         self._kill_asked = asyncio.Event()
@@ -126,12 +124,11 @@ class EngineTask:
     async def _kill(self, attempt: int) -> None:
         """Send SIGTERM, and after the grace SIGKILL; wait ever longer for the end."""
         grace = self._grace
-        if self._terminated_at is not None:
+        if self._terminated_uptime is not None:
             # Sent already: once, since a second one means something else to many programs.
-            passed = (now() - self._terminated_at).total_seconds()
-            grace = 0.0 if attempt else min(max(0.0, grace - passed), grace)
+            grace = 0.0 if attempt else max(0.0, grace - age(self._terminated_uptime))
         elif await self._signal(signal.SIGTERM) and not self._exit.done():
-            self._terminated_at = now()
+            self._terminated_uptime = uptime()
             self._terminated()
         if await self._exit_within(grace):
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from hubfleet.api.app import HealthCheck
@@ -26,28 +26,28 @@ def run_by_agent(check: HealthCheck) -> bool:
     return check.protocol == "COMMAND" or check.protocol.startswith("MESOS_")
 
 
-def judge(
-    health: Health, check: HealthCheck, failure: str | None, running_since: datetime, at: datetime
-) -> Verdict:
+def judge(health: Health, check: HealthCheck, failure: str | None, age: float, at: datetime) -> Verdict:
     """Return what a probe's outcome means for a running task.
 
     Parameters
     ----------
     failure
         The cause, or None for a success.
-    running_since, at
-        When the task became running, and the moment of the probe.
+    age
+        Seconds since the task became running.
+    at
+        The moment of the probe, which is only told.
     """
     if failure is None:
         success = {
             "first_success": health.first_success or at,
             "last_success": at,
             "consecutive_failures": 0,
+            "alive": True,
         }
         return Verdict(health.model_copy(update=success), counted=False, kill=False)
-    failed: dict[str, Any] = {"last_failure": at, "last_failure_cause": failure}
-    in_grace = at - running_since < timedelta(seconds=check.grace_period_seconds)
-    if health.first_success is None and in_grace:
+    failed: dict[str, Any] = {"last_failure": at, "last_failure_cause": failure, "alive": False}
+    if health.first_success is None and age < check.grace_period_seconds:
         return Verdict(health.model_copy(update=failed), counted=False, kill=False)
     allowed = check.max_consecutive_failures
     failed["consecutive_failures"] = health.consecutive_failures + 1

@@ -23,6 +23,7 @@ from ..drivers import Driver, DriverError, Offer, Usage
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, Goal, Instance, config_version
 from ..state import State
+from ..uptime import uptime
 from . import backoff, ends, recovery, scaling
 from .background import Background
 from .changes import Changes
@@ -32,12 +33,14 @@ from .history import History
 from .limits import TaskLimits
 from .placer import Allocation, Placer
 from .probing import Probing
+from .readiness import Readiness
 from .remains import Remains
 from .runner import Told
 from .runners import Runners
 from .sandbox import last_lines
 from .scaling import Motion
 from .service_ports import RANGE
+from .turns import Turns
 
 log = logging.getLogger("hubfleet.backend")
 
@@ -89,9 +92,11 @@ class Orchestrator:
         self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports)
         self.placer = Placer(state, driver, self._place)
         self.read_output = driver.read_output
-        self._deployments = Deployments(state, bus, self._enqueue_all)
-        self._probing = Probing(state, bus, spawn, self._enqueue, self.kill, driver.execute)
         self._history = History(state.archive)
+        turns = Turns()
+        self._readiness = Readiness(state, self._history, spawn, turns, self._enqueue)
+        self._deployments = Deployments(state, bus, self._enqueue_all)
+        self._probing = Probing(state, bus, spawn, self._enqueue, self.kill, driver.execute, turns)
         self._remains = Remains(driver, state.archive, limits, spawn)
         self._runners = Runners(
             driver, bus, self._history, self._remains, limits, sandboxes, base_environment, spawn
@@ -152,7 +157,7 @@ class Orchestrator:
             if instance.condition is Condition.PROVISIONED:
                 self._started(instance)
             elif instance.condition is Condition.RUNNING:
-                self._begin_probing(instance)
+                self._begin_asking(instance, found=True)
         for instance in found.unstarted:
             self._run(instance, resumed=True)
         for instance in (*found.running, *found.unstarted):
@@ -197,6 +202,7 @@ class Orchestrator:
     def _reconcile(self, app_id: str) -> None:
         """Do the next step of one app."""
         self._deployments.begin(app_id)
+        self._readiness.review(app_id)
         app, motion = self.state.standing(app_id), self._deployments.motion(app_id)
         decision = scaling.decide(app, self.state.instances_of(app_id), motion)
         with self.state.transaction():
@@ -249,8 +255,6 @@ class Orchestrator:
         self._run(instance)
 
     def _run(self, instance: Instance, found_running: bool = False, resumed: bool = False) -> None:
-        app = self.state.definition(instance)
-        assert app is not None, f"no definition of {instance.id}"
         overdue = f"Task was killed since it was not running within {self._limits.launch_seconds:g} s"
         told = Told(
             ended=lambda end: self._ended(instance, end),
@@ -259,17 +263,19 @@ class Orchestrator:
             terminated=lambda: self._terminated(instance),
             stuck=lambda kills: self._history.stuck(instance, kills),
         )
+        app = self._definition(instance)
         self._runners.begin(instance, app, told, found_running=found_running, resumed=resumed)
 
     def _terminated(self, instance: Instance) -> None:
-        instance.terminated_at = now()
+        instance.terminated_uptime = uptime()
         self.state.put_instance(instance)
 
     def _started(self, instance: Instance) -> None:
-        instance.started_at = now()
+        instance.started_at, instance.started_uptime = now(), uptime()
         killing = instance.condition is Condition.KILLING
         if not killing:
             instance.condition = Condition.RUNNING
+            self._readiness.expect(instance, self._definition(instance))
         record = self.state.apps.get(instance.app_id)
         with self.state.transaction():
             self.state.put_instance(instance)
@@ -278,7 +284,7 @@ class Orchestrator:
             self._history.note(instance, "Started")
         if not killing:
             self._publish_state(instance)
-            self._begin_probing(instance)
+            self._begin_asking(instance)
         self._enqueue(instance.app_id)
 
     def _hold(self, record: AppRecord, held: Backoff | None) -> None:
@@ -322,7 +328,7 @@ class Orchestrator:
             with self.state.transaction():
                 self.state.put_instance(instance)
                 self._history.killing(instance)
-            self._probing.stop(instance)
+            self._ask_no_more(instance)
             self._publish_state(instance)
         self._runners.kill(instance)
 
@@ -331,7 +337,7 @@ class Orchestrator:
         task_id = instance.task_id
         condition, message = ends.outcome(instance, end)
         record = self.state.apps.get(instance.app_id)
-        self._probing.stop(instance)
+        self._ask_no_more(instance)
         self._runners.forget(task_id)
         instance.condition = condition
         update, change = events.status_update(instance, message), events.instance_changed(instance)
@@ -369,10 +375,20 @@ class Orchestrator:
             return app if instance.config_version == config_version(app) else None
         return app
 
-    def _begin_probing(self, instance: Instance) -> None:
+    def _begin_asking(self, instance: Instance, found: bool = False) -> None:
+        app = self._definition(instance)
+        self._probing.begin(instance, app, self._runners.spec(instance), found)
+        self._readiness.begin(instance, app)
+
+    def _ask_no_more(self, instance: Instance) -> None:
+        self._probing.stop(instance)
+        self._readiness.stop(instance)
+
+    def _definition(self, instance: Instance) -> App:
+        """Return the definition by which an instance was, or is to be, started."""
         app = self.state.definition(instance)
         assert app is not None, f"no definition of {instance.id}"
-        self._probing.begin(instance, app, self._runners.spec(instance))
+        return app
 
     def _publish_state(self, instance: Instance) -> None:
         self.bus.publish(events.status_update(instance))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from random import Random
 
 from hubfleet.api.app import App, HealthCheck
 from hubfleet.api.wire import now
@@ -13,9 +14,14 @@ from ..drivers import DriverError, TaskSpec
 from ..events import EventBus
 from ..records import Condition, Health, Instance
 from ..state import State
+from ..uptime import age
 from .background import Spawn
 from .health import judge
-from .probes import NoVerdict, probe, probe_for_ever
+from .probes import NoVerdict, first_probe_in, found_probe_in, probe, probe_for_ever
+from .turns import Turns
+
+MOST_COMMANDS, MOST_COMMANDS_OF_OWNER = 48, 12
+"""Commands that run beside tasks at once: each is a process that the tasks have less."""
 
 
 class Probing:
@@ -31,6 +37,8 @@ class Probing:
         Called with an instance that is to end, and the reason.
     execute
         Runs a command beside a running task, as `Driver.execute`.
+    turns
+        Bounds how many tasks are asked at once over the network.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class Probing:
         changed: Callable[[str], None],
         kill: Callable[[Instance, str], None],
         execute: Callable[[TaskSpec, Sequence[str], float], Awaitable[int | None]],
+        turns: Turns,
     ) -> None:
         self._state = state
         self._bus = bus
@@ -48,33 +57,49 @@ class Probing:
         self._changed = changed
         self._kill = kill
         self._execute = execute
+        self._turns = turns
+        self._command_turns = Turns(MOST_COMMANDS, MOST_COMMANDS_OF_OWNER)
+        self._chance = Random()  # noqa: S311 - of when to ask, which is no secret
         self._probers: dict[str, list[asyncio.Task[None]]] = {}  # by task id
 
-    def begin(self, instance: Instance, app: App, spec: TaskSpec) -> None:
-        """Probe a running task by all checks of its definition."""
+    def begin(self, instance: Instance, app: App, spec: TaskSpec, found: bool = False) -> None:
+        """Probe a running task by all checks of its definition; `found`: it ran before the backend did."""
         self.stop(instance)
         self._probers[instance.task_id] = [
             self._spawn(
                 probe_for_ever(
-                    check, self._asking(instance, check, spec), self._callback(instance, check, index)
+                    check,
+                    self._found_in(instance, check, index) if found else first_probe_in(check),
+                    self._asking(instance, check, spec),
+                    self._callback(instance, check, index),
                 )
             )
             for index, check in enumerate(app.health_checks)
         ]
 
+    def _found_in(self, instance: Instance, check: HealthCheck, index: int) -> float:
+        return found_probe_in(check, instance.health.get(index, Health()), self._chance)
+
     def _asking(
         self, instance: Instance, check: HealthCheck, spec: TaskSpec
     ) -> Callable[[], Awaitable[str | None]]:
         if check.protocol == "COMMAND":
-            return lambda: self._command(check, spec)
+            return lambda: self._command(instance, check, spec)
         host, port = instance.host, _port(instance, check)
-        return lambda: probe(check, host, port)
 
-    async def _command(self, check: HealthCheck, spec: TaskSpec) -> str | None:
+        async def ask() -> str | None:
+            async with self._turns.one(instance.app_id):
+                return await probe(check, host, port)
+
+        return ask
+
+    async def _command(self, instance: Instance, check: HealthCheck, spec: TaskSpec) -> str | None:
         """Ask a task by a command that runs beside it; what it writes is not kept."""
         assert check.command is not None
+        line = ("/bin/sh", "-c", check.command.value)
         try:
-            code = await self._execute(spec, ("/bin/sh", "-c", check.command.value), check.timeout_seconds)
+            async with self._command_turns.one(instance.app_id):
+                code = await self._execute(spec, line, check.timeout_seconds)
         except DriverError as error:
             raise NoVerdict from error
         if code is None:
@@ -93,7 +118,7 @@ class Probing:
         if instance.condition is not Condition.RUNNING:
             return
         former = instance.health.get(index)
-        verdict = judge(former or Health(), check, failure, instance.started_at or now(), now())
+        verdict = judge(former or Health(), check, failure, age(instance.started_uptime), now())
         instance.health[index] = verdict.health
         alive = verdict.health.alive
         if former is None or alive != former.alive:

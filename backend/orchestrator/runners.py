@@ -91,7 +91,7 @@ class Runners:
             spec,
             self._driver,
             KILL_GRACE_SECONDS if grace is None else grace,
-            instance.terminated_at,
+            instance.terminated_uptime,
             terminated=told.terminated,
             stuck=told.stuck,
         )

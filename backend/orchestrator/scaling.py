@@ -99,8 +99,9 @@ def _replace(app: App, instances: Sequence[Instance], wanted: Sequence[Instance]
     outdated = [instance for instance in wanted if instance.config_version != version]
     floor, ceiling = bounds(app)
     surplus = _victims(app, current, len(current) - app.instances)
-    serving = [instance for instance in outdated if instance.ready]
-    useless = [instance for instance in outdated if not instance.ready]
+    # Former tasks have been ready, if that was ever asked of them: readiness is the new ones' matter.
+    serving = [instance for instance in outdated if instance.serves]
+    useless = [instance for instance in outdated if not instance.serves]
     going = {instance.id for instance in surplus}
     ready = len(serving) + sum(1 for each in current if each.ready and each.id not in going)
     if floor == ceiling and ready >= floor:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hubfleet.api.wire import now
 
-from ..records import AppRecord, Instance
+from ..records import AppRecord, DeploymentRecord, Instance
 from ..state import State
 from . import taskstats
 
@@ -86,8 +86,24 @@ def _parts(
         if "stderr" not in wanted:
             failure.pop("stderr", None)
         yield "lastTaskFailure", failure
+    if "readiness" in wanted:
+        deployments = state.deployments_of(record.id)
+        yield (
+            "readinessCheckResults",
+            [result for each in deployments for result in readiness_results(each, state, record.id)],
+        )
     if "taskStats" in wanted:
         yield "tasksStats", taskstats.by_version(record.app, launched, now())
+
+
+def readiness_results(deployment: DeploymentRecord, state: State, app_id: str) -> list[Any]:
+    """Return what the readiness checks have said of the tasks that a deployment launched of an app."""
+    return [
+        result.to_wire()
+        for instance in state.instances_of(app_id)
+        if state.launched_by(instance) is deployment
+        for result in instance.readiness
+    ]
 
 
 def task_texts(instances: Iterable[Instance]) -> Iterator[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..records import DeploymentRecord
+from ..state import State
 from .answers import NotFoundHere
+from .appinfo import readiness_results
 from .base import ApiHandler
 
 
@@ -16,19 +18,19 @@ class DeploymentsHandler(ApiHandler):
         """List the deployments of the apps that the caller sees."""
         self.write_json(
             [
-                shown(deployment)
+                shown(deployment, self.orchestrator.state)
                 for deployment in self.orchestrator.state.deployments.values()
                 if self.sees_deployment(deployment.id)
             ]
         )
 
 
-def shown(deployment: DeploymentRecord) -> dict[str, Any]:
+def shown(deployment: DeploymentRecord, state: State) -> dict[str, Any]:
     """Return a deployment as it is listed."""
     body = deployment.to_deployment().to_wire()
     body["affectedPods"] = []
     for action in body["currentActions"]:
-        action.setdefault("readinessCheckResults", [])
+        action["readinessCheckResults"] = readiness_results(deployment, state, action["app"])
     return body
 
 

@@ -29,4 +29,6 @@ def shown_to(caller: Caller, value: Any) -> Any:
         shown["env"] = dict.fromkeys(shown["env"], HIDDEN)
     if isinstance(failure := shown.get("lastTaskFailure"), dict) and "stderr" in failure:
         failure["stderr"] = HIDDEN
+    if isinstance(response := shown.get("lastResponse"), dict):
+        response["body"] = HIDDEN
     return shown

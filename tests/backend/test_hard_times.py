@@ -136,6 +136,12 @@ async def test_a_clock_that_jumps_by_a_day_neither_holds_back_nor_kills(
         await backend.start()
         await rest.create("/steady", cmd=listen, mem=64, healthChecks=[check])
         await rest.create("/failing", cmd="exit 3", backoffSeconds=2, backoffFactor=1)
+        # Neither answers: one may yet for an hour, the other's time to begin is over soon.
+        impatient = {**check, "maxConsecutiveFailures": 1}
+        await rest.create("/young", healthChecks=[{**impatient, "gracePeriodSeconds": 3600}])
+        await rest.create("/mute", healthChecks=[{**impatient, "gracePeriodSeconds": 3}])
+        (young,) = await rest.running("/young")
+        (mute,) = await rest.running("/mute")
 
         async def both() -> bool:
             steady, failing = await rest.app("/steady"), await rest.app("/failing")
@@ -152,6 +158,8 @@ async def test_a_clock_that_jumps_by_a_day_neither_holds_back_nor_kills(
             return (await rest.app("/failing"))["lastTaskFailure"]["taskId"] != failure["taskId"]
 
         await eventually(failed_again)
+        await eventually(lambda: _replaced(rest, "/mute", mute["id"]))
+        assert [found["id"] for found in await rest.tasks("/young")] == [young["id"]]
         assert [found["id"] for found in await rest.tasks("/steady")] == [task["id"]]
         versions = []
         for number in range(2):
@@ -161,6 +169,11 @@ async def test_a_clock_that_jumps_by_a_day_neither_holds_back_nor_kills(
         assert versions == sorted(set(versions))
     finally:
         await backend.destroy()
+
+
+async def _replaced(rest: Rest, app_id: str, task_id: str) -> bool:
+    """Whether an app has no more this task."""
+    return task_id not in {task["id"] for task in await rest.tasks(app_id)}
 
 
 async def _undisturbed(rest: Rest, app_id: str) -> bool:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ssl
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from answering import listening, saying, silent, unknown_certificate
 from instances import moment
+from rest import eventually
 
 from hubfleet.api.app import HealthCheck
 from hubfleet.backend.orchestrator.health import Verdict, judge
-from hubfleet.backend.orchestrator.probes import NoVerdict, probe
+from hubfleet.backend.orchestrator.probes import NoVerdict, first_probe_in, found_probe_in, probe
+from hubfleet.backend.orchestrator.turns import Turns
 from hubfleet.backend.records import Health
 
 CHECK = HealthCheck(grace_period_seconds=100, max_consecutive_failures=2)
@@ -26,7 +27,7 @@ def play(outcomes: list[tuple[float, str | None]], check: HealthCheck = CHECK) -
     """Judge probes at their seconds after the start."""
     health, verdicts = Health(), []
     for second, failure in outcomes:
-        verdict = judge(health, check, failure, moment(0), moment(second))
+        verdict = judge(health, check, failure, second, moment(second))
         verdicts.append(verdict)
         health = verdict.health
     return verdicts
@@ -53,6 +54,76 @@ def test_the_kill_comes_with_the_failure_after_the_last_one_allowed() -> None:
     assert [verdict.kill for verdict in verdicts] == [False, False, True, True]
 
 
+def test_the_clock_that_people_see_decides_nothing() -> None:
+    """A day forward ends no grace period, and a day back gives no new one, nor makes a failure the older."""
+    day = 86400
+    forward = judge(Health(), CHECK, "refused", 1, moment(day))
+    assert not forward.counted
+    back = judge(Health(), CHECK, "refused", 101, moment(-day))
+    assert back.counted
+    success = judge(Health(), CHECK, None, 1, moment(day)).health
+    failure = judge(success, CHECK, "down", 2, moment(0))
+    assert failure.counted
+    assert not failure.health.alive
+    assert judge(failure.health, CHECK, None, 3, moment(-day)).health.alive
+
+
+def test_what_was_stored_without_the_last_outcome_tells_it_by_its_times() -> None:
+    assert Health.model_validate({"last_success": moment(2), "last_failure": moment(1)}).alive
+    assert not Health.model_validate({"last_success": moment(1), "last_failure": moment(2)}).alive
+    assert not Health.model_validate({}).alive
+
+
+def test_a_new_task_is_probed_when_marathon_would_and_found_ones_all_over_the_interval() -> None:
+    assert first_probe_in(HealthCheck(interval_seconds=60)) == 5
+    assert first_probe_in(HealthCheck(interval_seconds=2)) == 2
+    assert first_probe_in(HealthCheck(protocol="COMMAND", delay_seconds=7)) == 7
+    chance = Random(1)
+    healthy = Health(first_success=moment(0))
+    tenths = Counter(
+        int(found_probe_in(HealthCheck(interval_seconds=60), healthy, chance) // 6) for _ in range(1000)
+    )
+    assert set(tenths) == set(range(10))
+    assert max(tenths.values()) < 150
+    unknown = [found_probe_in(HealthCheck(interval_seconds=60), Health(), chance) for _ in range(100)]
+    assert max(unknown) <= 5 < 10 * min(unknown) + 5
+
+
+async def test_an_owner_whose_tasks_do_not_answer_costs_others_no_turn() -> None:
+    turns = Turns(most=5, most_of_owner=2)
+    asked: list[str] = []
+
+    async def hang(app_id: str) -> None:
+        async with turns.one(app_id):
+            asked.append(app_id)
+            await asyncio.Event().wait()
+
+    hanging = [asyncio.create_task(hang(f"/hub/eve/dask/{number}")) for number in range(4)]
+    hanging += [asyncio.create_task(hang("/hub/mallory/notebook")) for _ in range(4)]
+    await eventually(lambda: asyncio.sleep(0, len(asked) == 4))
+    async with turns.one("/hub/alice/notebook"):
+        hanging.append(asyncio.create_task(hang("/hub/bob")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(asked) == 4, "five at once are the most in all"
+    await eventually(lambda: asyncio.sleep(0, asked[4:] == ["/hub/bob"]))
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    async with turns.one("/hub/eve/dask/1"):
+        pass
+
+
+async def test_the_address_asked_is_of_the_kind_asked_for() -> None:
+    async with listening(silent) as port:
+        old, new = (
+            HealthCheck(protocol="MESOS_TCP", timeout_seconds=5, ip_protocol=kind)
+            for kind in ("IPv4", "IPv6")
+        )
+        assert await probe(old, "localhost", port) is None
+        assert await probe(new, "localhost", port) is not None
+
+
 def test_without_a_limit_nothing_is_killed() -> None:
     endless = CHECK.model_copy(update={"max_consecutive_failures": 0})
     assert not any(
@@ -77,29 +148,6 @@ async def test_a_want_of_our_own_is_no_verdict_on_the_task(monkeypatch: pytest.M
     monkeypatch.setattr(asyncio, "open_connection", exhausted)
     with pytest.raises(NoVerdict):
         await probe(HealthCheck(protocol="TCP"), "127.0.0.1", 1)
-
-
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def listening(answer: Answer, **options: Any) -> AsyncIterator[int]:
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, **options)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-
-
-def saying(text: bytes, heard: list[bytes] | None = None) -> Answer:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readuntil(b"\r\n\r\n")
-        if heard is not None:
-            heard.append(request)
-        writer.write(text)
-        writer.close()
-
-    return answer
 
 
 def http(**fields: Any) -> HealthCheck:
@@ -150,10 +198,6 @@ async def test_no_path_leaves_its_line(path: str | None, line: bytes) -> None:
 
 
 async def test_silence_and_refusal_are_failures_with_a_cause() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
     async with listening(silent) as port:
         check = http().model_copy(update={"timeout_seconds": 0.05})
         assert await probe(check, "127.0.0.1", port) == "no answer within 0.05 s"
@@ -162,16 +206,7 @@ async def test_silence_and_refusal_are_failures_with_a_cause() -> None:
 
 
 async def test_a_certificate_is_not_verified(tmp_path: Path) -> None:
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-days", "1"),
-            *("-keyout", tmp_path / "key", "-out", tmp_path / "certificate"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    context = unknown_certificate(tmp_path)
     async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n"), ssl=context) as port:
         assert await probe(HealthCheck(protocol="HTTPS", timeout_seconds=5), "127.0.0.1", port) is None
         assert await probe(http(), "127.0.0.1", port) is not None
