@@ -200,10 +200,12 @@ def _read(body: Any, app_id: str | None) -> App:
     if not isinstance(body, dict):
         raise WrongShape([{"path": "/", "errors": ["error.expected.jsobject"]}])
     present = {name: value for name, value in _present(body).items() if name not in _READ_ONLY}
-    if app_id is not None:
-        present["id"] = app_id
     try:
-        return App.from_request(present)
+        if app_id is None:
+            return App.from_request(present)
+        if "id" in present:
+            App.from_request(present)  # it has no effect, but what is no id is none here either
+        return App.from_request({**present, "id": app_id})
     except ValidationError as error:
         raise WrongShape(shape_errors(error)) from None
 

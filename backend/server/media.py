@@ -25,6 +25,22 @@ def quality(accept: str, media_type: str) -> float:
     return next((found[range_] for range_ in by_exactness if range_ in found), 0.0)
 
 
+def preferred(accept: str | None, *offered: str) -> str | None:
+    """Return which of some media types an ``Accept`` header wants most, or None if it takes none.
+
+    Of those that it wants as much as each other the one that it names first counts, then the
+    one that is offered first.
+    """
+    if accept is None or not accept.strip():
+        return offered[0]
+    most = max(quality(accept, media_type) for media_type in offered)
+    if not most:
+        return None
+    named = accept.lower()
+    wanted = [media_type for media_type in offered if quality(accept, media_type) == most]
+    return min(wanted, key=lambda media_type: named.find(media_type) % (len(named) + 1))
+
+
 def is_json(content_type: str | None) -> bool:
     """Whether a body of this ``Content-Type`` is read as JSON; one that says nothing is."""
     media_type = (content_type or "").partition(";")[0].strip().lower()

@@ -75,3 +75,8 @@ PART = (
     FOLLOW,
 )
 USER = _text("user", "Whose quota; the caller's own without it.")
+
+SAVING = (
+    _text("backup", "Refused (422): the state is one SQLite database, which can be copied."),
+    _text("restore", "Refused (422)."),
+)

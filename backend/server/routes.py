@@ -175,7 +175,9 @@ ROUTES: Sequence[Route] = (
         LeaderHandler,
         {
             "GET": Operation(Access.KNOWN, {200: Answer("This backend.", Leader)}),
-            "DELETE": Operation(Access.ADMINISTRATOR, {200: Answer("It ends.", Message)}, refusals=(422,)),
+            "DELETE": Operation(
+                Access.ADMINISTRATOR, {200: Answer("It ends.", Message)}, query=q.SAVING, refusals=(422,)
+            ),
         },
     ),
     Route(

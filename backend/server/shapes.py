@@ -1,11 +1,11 @@
 """The JSON of requests and answers that has no model of its own in `hubfleet.api`.
 
-They describe; what they describe is made by the handlers, and that both agree is tested.
+Most of them only describe what the handlers make; that both agree is tested.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -67,8 +67,8 @@ class GroupUpdate(Wire):
 class LogLevel(Wire):
     """How much a logger of the backend logs, for a while or until the backend ends. Seconds."""
 
-    logger: Annotated[str, Field(pattern=r"^hubfleet(\..*)?$")]
-    level: Annotated[str, Field(pattern="^(trace|debug|info|warn|error|off)$")]
+    logger: Annotated[str, Field(json_schema_extra={"pattern": r"^hubfleet(\..*)?$"})]
+    level: Literal["trace", "debug", "info", "warn", "error", "off"]
     duration_seconds: Period | None = None
 
 

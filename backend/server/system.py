@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from importlib.metadata import version
-from typing import Any
 
+from pydantic import ValidationError
 from tornado.httputil import split_host_and_port
 
 from hubfleet.api.rules import Violation
 
 from ..access import Forbidden
-from ..definition import WrongShape
-from ..orchestrator.refusals import NotValid
+from ..definition import WrongShape, shape_errors
+from ..orchestrator.refusals import ChangeRefused, NotValid
 from .base import ApiHandler
+from .media import preferred
+from .shapes import LogLevel
 
 API_LEVEL = "1.11.0"
 """The Marathon whose API this is."""
@@ -30,12 +32,16 @@ class PingHandler(ApiHandler):
         """Ask nobody who they are."""
 
     def get(self) -> None:
-        """Answer pong, in quotes to those who prefer JSON."""
-        if self.request.headers.get("Accept", "").startswith("application/json"):
-            self.write_json("pong")
-        else:
-            self.set_header("Content-Type", "text/plain")
-            self.finish("pong")
+        """Answer pong, in quotes to those who prefer JSON, and nothing to those who take neither."""
+        match preferred(self.request.headers.get("Accept"), "text/plain", "application/json"):
+            case "text/plain":
+                self.set_header("Content-Type", "text/plain")
+                self.finish("pong")
+            case "application/json":
+                self.write_json("pong")
+            case _:
+                self.set_status(204)
+                self.finish()
 
 
 class InfoHandler(ApiHandler):
@@ -82,6 +88,12 @@ class LeaderHandler(ApiHandler):
         """End this backend, as Marathon's leader ends; what supervises it starts another one."""
         if not self.caller.is_admin:
             raise Forbidden(f"{self.caller.name} may not end the backend; an administrator's token may")
+        for name in ("backup", "restore"):
+            if self.get_query_argument(name, None) is not None:
+                raise ChangeRefused(
+                    f"'{name}' is not done here: the state is one SQLite database, backend.sqlite in the "
+                    "state directory; copy it while the backend is stopped, or with SQLite's own .backup"
+                )
         asyncio.get_running_loop().call_later(ABDICATION_SECONDS, self.services.stop)
         self.write_json({"message": "Leadership abdicated"})
 
@@ -115,26 +127,18 @@ class LoggingHandler(ApiHandler):
 
     def post(self) -> None:
         """Set the level of a logger, for a while or until the backend ends."""
-        body = self.json_body()
-        if not isinstance(body, dict) or not isinstance(body.get("logger"), str):
-            raise WrongShape([{"path": "/logger", "errors": ["error.expected.jsstring"]}])
-        name, seconds = body["logger"], body.get("durationSeconds")
-        if body.get("level") not in LEVELS:
-            raise WrongShape([{"path": "/level", "errors": ["error.unknown.enum.literal"]}])
-        if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1):
-            raise WrongShape([{"path": "/durationSeconds", "errors": ["error.min"]}])
+        try:
+            asked = LogLevel.from_request(self.json_body())
+        except ValidationError as error:
+            raise WrongShape(shape_errors(error)) from None
+        name, seconds = asked.logger, asked.duration_seconds
         if name.partition(".")[0] != "hubfleet":
             raise NotValid(
                 [Violation("/logger", f"{name} is no logger of the backend; GET /logging lists them")]
             )
         logger = logging.getLogger(name)
         before = logger.level
-        logger.setLevel(LEVELS[body["level"]])
+        logger.setLevel(LEVELS[asked.level])
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, logger.setLevel, before)
-        self.write_json(_changed(body, name, seconds))
-
-
-def _changed(body: dict[str, Any], name: str, seconds: int | None) -> dict[str, Any]:
-    answer = {"logger": name, "level": body["level"]}
-    return answer if seconds is None else {**answer, "durationSeconds": seconds}
+        self.write_json(asked.to_wire())

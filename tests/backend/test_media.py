@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubfleet.backend.server.media import accepts, is_json
+from hubfleet.backend.server.media import accepts, is_json, preferred
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,23 @@ def test_json_goes_to_those_who_take_it(accept: str | None, json: bool) -> None:
 )
 def test_only_json_is_read(content_type: str | None, json: bool) -> None:
     assert is_json(content_type) is json
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (None, "text/plain"),
+        ("", "text/plain"),
+        ("*/*", "text/plain"),
+        ("text/*", "text/plain"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("text/plain, application/json", "text/plain"),
+        ("text/plain;q=0.5, application/json", "application/json"),
+        ("text/html,application/xml;q=0.9,*/*;q=0.8", "text/plain"),
+        ("text/html", None),
+        ("application/json;q=0", None),
+    ],
+)
+def test_the_type_that_is_wanted_most_is_sent(accept: str | None, media_type: str | None) -> None:
+    assert preferred(accept, "text/plain", "application/json") == media_type

@@ -72,6 +72,16 @@ async def test_who_takes_no_json_gets_none(shared_rest: Rest) -> None:
     ).status_code == 200
 
 
+async def test_a_sign_of_life_comes_in_the_form_that_is_taken(shared_rest: Rest) -> None:
+    for accept, status, text in (
+        ("*/*", 200, "pong"),
+        ("application/json", 200, '"pong"'),
+        ("text/html", 204, ""),
+    ):
+        answer = await Rest(shared_rest.url, None)("GET", "/ping", headers={"Accept": accept})
+        assert (answer.status_code, answer.text) == (status, text)
+
+
 async def test_a_body_of_another_type_is_not_read(shared_rest: Rest) -> None:
     body = {"id": "/media", "cmd": "exec sleep 600", "instances": 0}
     for method, path in (("POST", "/v2/apps"), ("PUT", "/v2/apps/media"), ("POST", "/v2/tasks/delete")):

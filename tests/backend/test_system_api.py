@@ -105,5 +105,18 @@ async def test_levels_of_logging_are_shown_and_set_for_a_while(rest: Rest) -> No
         return await level() == "info"
 
     await eventually(back)
-    for body in ({"logger": "root", "level": "debug"}, {"logger": 3}, {"logger": "hubfleet", "level": "x"}):
-        assert (await rest("POST", "/logging", body)).status_code == 422
+    good = {"logger": "hubfleet", "level": "info"}
+    for body in (
+        *({}, [], {"logger": 3}, {**good, "logger": "root"}, {**good, "level": "x"}, {**good, "level": {}}),
+        *({**good, "durationSeconds": seconds} for seconds in (0, True, 1.5, "1", 10**400)),
+    ):
+        assert (await rest("POST", "/logging", body)).status_code == 422, body
+
+
+async def test_what_a_leader_is_told_to_save_is_refused(rest: Rest, backend: RunningBackend) -> None:
+    for name in ("backup", "restore"):
+        answer = await rest("DELETE", f"/v2/leader?{name}=file:///tmp/x")
+        assert answer.status_code == 422
+        assert "backend.sqlite" in answer.json()["message"]
+    assert backend.process is not None
+    assert backend.process.poll() is None
