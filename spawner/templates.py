@@ -18,13 +18,19 @@ from hubfleet.api.ids import segment
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*")
 
 
+class Part(str):
+    """A text that is one part of a path already."""
+
+    __slots__ = ()
+
+
 def names_of(user: str, server: str) -> dict[str, str]:
     """Return the names that templates have beside JupyterHub's own.
 
     ``servername`` is the hub's, as ``username`` is. The others are legal everywhere (`segment`), and
     no two users, servers, or pairs of both share one.
     """
-    user_segment, server_segment = segment(user), segment(server) if server else ""
+    user_segment, server_segment = Part(segment(user)), Part(segment(server) if server else "")
     return {
         "servername": server,
         "user_segment": user_segment,
@@ -32,7 +38,7 @@ def names_of(user: str, server: str) -> dict[str, str]:
         "escaped_username": user_segment,
         "escaped_servername": server_segment,
         # A name holds no "/", so the text tells both names apart however they are made.
-        "user_server": segment(f"{user_segment}/{server_segment}") if server else user_segment,
+        "user_server": Part(segment(f"{user_segment}/{server_segment}")) if server else user_segment,
     }
 
 
@@ -42,6 +48,8 @@ def path_part(value: str) -> str:
     A text that is harmless as it stands is kept (``alice``, ``alice@example.org``);
     any other becomes its `segment`, so that none climbs (``..``, ``/``) or meets another.
     """
+    if isinstance(value, Part):
+        return value
     if _PLAIN_PART.fullmatch(value) and "--x-" not in value:
         return value
     return segment(value) if value else ""

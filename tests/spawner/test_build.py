@@ -18,7 +18,7 @@ from hubfleet.spawner.build import Server, backend_env, build_app
 from hubfleet.spawner.certificates import Certificates
 from hubfleet.spawner.command import shell_line
 from hubfleet.spawner.options import Choice
-from hubfleet.spawner.templates import format_volumes, path_namespace, path_part
+from hubfleet.spawner.templates import format_volumes, names_of, path_namespace, path_part
 
 HOSTILE_NAMES = [
     "alice",
@@ -118,6 +118,20 @@ def test_an_ordinary_name_keeps_its_directory(name: str) -> None:
 def test_what_a_replaced_name_becomes_cannot_be_taken_as_a_name() -> None:
     replaced = path_part("../etc")
     assert path_part(replaced) != replaced
+
+
+def test_a_segment_in_a_template_is_the_one_of_the_app_id() -> None:
+    for name in HOSTILE_NAMES:
+        names = path_namespace(names_of(name, "second server"))
+        assert build_app(server(user=name)).id == f"/jupyter/{names['user_segment']}/notebook"
+        assert names["escaped_username"] == names["user_segment"]
+        assert names["servername"] == path_part("second server")
+
+
+def test_no_two_servers_of_anybody_share_a_volume() -> None:
+    pairs = [(user, name) for user in HOSTILE_NAMES for name in ("", "x", "a-b")]
+    found = [path_namespace(names_of(*pair))["user_server"] for pair in pairs]
+    assert len(set(found)) == len(pairs)
 
 
 def test_every_text_of_a_template_is_made_safe() -> None:
