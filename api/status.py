@@ -186,6 +186,47 @@ class OffersSummary(Wire):
     reject_summary_launch_attempt: list[Reject] = Field(default_factory=list)
 
 
+class NumberRange(Wire):
+    """Numbers, both ends among them."""
+
+    begin: int
+    end: int
+
+
+class OfferResource(Wire):
+    """How much of a resource is offered: a number, or ranges of ports. Memory and disk in MiB."""
+
+    name: str
+    role: str = "*"
+    scalar: float | None = None
+    ranges: list[NumberRange] | None = None
+
+
+class AgentAttribute(Wire):
+    """Something that a place is said to be."""
+
+    name: str
+    text: str
+
+
+class Offer(Wire):
+    """What of a place is free."""
+
+    id: str
+    hostname: str
+    agent_id: str
+    resources: list[OfferResource] = Field(default_factory=list)
+    attributes: list[AgentAttribute] = Field(default_factory=list)
+
+
+class UnusedOffer(Wire):
+    """A place that did not do, and Marathon's codes of why not."""
+
+    offer: Offer
+    reason: list[str] = Field(default_factory=list)
+    timestamp: Timestamp
+
+
 class QueueItem(Wire):
     """An app some of whose instances wait, and why."""
 
@@ -194,6 +235,8 @@ class QueueItem(Wire):
     since: Timestamp | None = None
     processed_offers_summary: OffersSummary = Field(default_factory=OffersSummary)
     app: App | None = None
+    last_unused_offers: list[UnusedOffer] | None = None
+    """Told to those who ask for it by ``embed``."""
     explanation: str | None = None
     """Our backend's own sentence on what is missing; absent from Marathon's answers."""
 

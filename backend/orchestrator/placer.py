@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from hubfleet.api.app import App
+from hubfleet.api.status import UnusedOffer
 from hubfleet.api.wire import now
 
 from ..drivers import Driver, DriverError
@@ -30,6 +31,7 @@ from .placement import (
     too_few_ports,
     with_required_ports,
 )
+from .unused import offer_of
 from .waiting import Tally
 
 log = logging.getLogger("hubfleet.backend.placer")
@@ -96,6 +98,24 @@ class Placer:
     def tally(self, app_id: str) -> Tally:
         """Return what came of the places tried for a waiting app."""
         return self._tallies.get(app_id) or Tally()
+
+    def unused(self, apps: Iterable[App]) -> dict[str, list[UnusedOffer]]:
+        """Return, of each app that waits, the places that it was not given, with what is free there now."""
+        places = self._places()
+        offers = {host: offer_of(place) for host, place in places.by_host.items()}
+        found: dict[str, list[UnusedOffer]] = {}
+        for app in apps:
+            tally = self.tally(app.id)
+            found[app.id] = []
+            if tally.last_unused_at is None:
+                continue
+            for host, place in places.by_host.items():
+                lacking = places.why_not(app, place)
+                # Of what only the engine knew, such as a port that others hold, the last word counts.
+                codes = [lacking.code] if lacking else list({reason.code for reason in tally.reasons})
+                offer = UnusedOffer(offer=offers[host], reason=codes, timestamp=tally.last_unused_at)
+                found[app.id].append(offer)
+        return found
 
     def missing(self, app: App, instances: int) -> list[Reason]:
         """Return why so many more instances of an app would have to wait; empty if they would not.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hubfleet.api.ids import canonical
-from hubfleet.api.status import QueueItem
+from hubfleet.api.status import QueueItem, UnusedOffer
 from hubfleet.api.wire import now
 
 from ..orchestrator import waiting
@@ -21,27 +21,31 @@ class QueueHandler(ApiHandler):
         for instance in self.orchestrator.state.instances.values():
             if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
                 queued.setdefault(instance.app_id, []).append(instance)
+        state = self.orchestrator.state
+        waits = [app_id for app_id in queued if self.caller.sees(app_id) and app_id in state.apps]
         embeds = self.get_query_arguments("embed")
-        items = [
-            self._item(app_id, instances)
-            for app_id, instances in queued.items()
-            if self.caller.sees(app_id) and app_id in self.orchestrator.state.apps
-        ]
-        if "explanation" not in embeds:
-            # Our own, and only for those who ask: the client 0.13.0 takes no field that it does not know.
-            items = [item.model_copy(update={"explanation": None}) for item in items]
+        unused: dict[str, list[UnusedOffer]] = {}
+        if "lastUnusedOffers" in embeds:
+            unused = self.orchestrator.placer.unused(state.apps[app_id].app for app_id in waits)
+        # The explanation is our own, and only for those who ask: the client 0.13.0 takes no field
+        # that it does not know.
+        explained = "explanation" in embeds
+        items = [self._item(app_id, queued[app_id], unused.get(app_id), explained) for app_id in waits]
         self.write_json({"queue": [item.to_wire() for item in items]})
 
-    def _item(self, app_id: str, instances: list[Instance]) -> QueueItem:
+    def _item(
+        self, app_id: str, instances: list[Instance], unused: list[UnusedOffer] | None, explained: bool
+    ) -> QueueItem:
         record = self.orchestrator.state.apps[app_id]
-        tally = self.orchestrator.placer.tally(app_id)
+        tally, at = self.orchestrator.placer.tally(app_id), now()
         return QueueItem(
             count=len(instances),
             since=min(instance.since for instance in instances),
-            delay=waiting.queue_delay(record.backoff, now()),
+            delay=waiting.queue_delay(record.backoff, at),
             processed_offers_summary=tally.summary(),
             app=record.app,
-            explanation=waiting.explanation(tally.reasons, record.backoff, now()),
+            last_unused_offers=unused,
+            explanation=waiting.explanation(tally.reasons, record.backoff, at) if explained else None,
         )
 
 

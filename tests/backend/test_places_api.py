@@ -9,6 +9,8 @@ from typing import Any
 from conftest import RunningBackend
 from rest import Rest, eventually
 
+from hubfleet.backend.orchestrator.unused import free_ranges
+
 
 async def queued(rest: Rest, app_id: str, sentence: str) -> Any:
     """Return the app's item of the queue once it explains itself so."""
@@ -68,3 +70,39 @@ async def test_gpus_that_are_not_there_are_refused(shared_rest: Rest) -> None:
     refused = await shared_rest("POST", "/v2/apps", {"id": "/gpu", "cmd": "sleep 1", "gpus": 1})
     assert refused.status_code == 422
     assert "1 GPUs asked, but there are 0 in all" in refused.text
+
+
+async def test_the_places_that_did_not_do_are_told_to_who_asks(rest: Rest) -> None:
+    await rest.create("/first", cpus=60, mem=100, portDefinitions=[{"port": 0}, {"port": 0}])
+    (task,) = await rest.running("/first")
+    await rest.create("/second", cpus=5)
+    await queued(rest, "/second", "5 cpus")
+    assert "lastUnusedOffers" not in (await rest.get("/v2/queue"))["queue"][0]
+    (item,) = (await rest.get("/v2/queue?embed=lastUnusedOffers"))["queue"]
+    (unused,) = item["lastUnusedOffers"]
+    assert unused["reason"] == ["InsufficientCpus"]
+    assert unused["timestamp"] == item["processedOffersSummary"]["lastUnusedOfferAt"]
+    offer = unused["offer"]
+    assert (offer["hostname"], offer["agentId"]) == ("127.0.0.1", "127.0.0.1")
+    resources = {resource["name"]: resource for resource in offer["resources"]}
+    assert {name: resources[name]["scalar"] for name in ("cpus", "mem", "gpus")} == {
+        "cpus": 4,
+        "mem": 65436,
+        "gpus": 0,
+    }
+    free = resources["ports"]["ranges"]
+    held = [any(each["begin"] <= port <= each["end"] for each in free) for port in task["ports"]]
+    assert held == [False, False]
+    assert sum(each["end"] - each["begin"] + 1 for each in free) == 4001 - 2
+
+
+def test_what_is_left_of_a_range_is_ranges() -> None:
+    for taken, left in (
+        (set(), [(5, 9)]),
+        ({5}, [(6, 9)]),
+        ({9}, [(5, 8)]),
+        ({6, 7}, [(5, 5), (8, 9)]),
+        ({5, 6, 7, 8, 9}, []),
+        ({4, 10}, [(5, 9)]),
+    ):
+        assert [(each.begin, each.end) for each in free_ranges(5, 9, taken)] == left

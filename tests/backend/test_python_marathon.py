@@ -99,6 +99,8 @@ def test_failures_and_the_queue_are_read_without_unknown_fields(client: Marathon
     )
     item = wait_until(lambda: next((i for i in client.list_queue() if i.delay.time_left_seconds > 0), None))
     assert item.app.id == "/failing"
+    (same,) = client.list_queue(embed_last_unused_offers=True)
+    assert same.app.id == "/failing"
     app = client.get_app("failing", embed_failures=True)
     assert app.last_task_failure.message == "Command exited with status 1"
     assert app.last_task_failure.state == "TASK_FAILED"
