@@ -103,6 +103,11 @@ class Metrics:
             labels=["app", "healthy"],
         )
         waiting = _of_app("hubfleet_app_instances_waiting", "Instances that wait for a place or a back-off.")
+        stuck = _of_app("hubfleet_app_tasks_stuck", "Tasks that do not end, however often they are killed.")
+        stuck_now = Counter(each.app_id for each in self._state.instances.values() if each.stuck)
+        # Of an app that was removed such a task is all that is left, and it still has its place.
+        for app_id in {*self._state.apps, *stuck_now}:
+            stuck.add_metric([app_id], stuck_now[app_id])
         failed = GaugeMetricFamily(
             "hubfleet_app_last_failure_timestamp_seconds",
             "When a task of an app last failed.",
@@ -119,7 +124,7 @@ class Metrics:
             waiting.add_metric([record.id], sum(map(_waits, instances)))
             if record.last_task_failure is not None and record.last_task_failure.timestamp is not None:
                 failed.add_metric([record.id], record.last_task_failure.timestamp.timestamp())
-        yield from (wanted, tasks, health, waiting, failed)
+        yield from (wanted, tasks, health, waiting, stuck, failed)
 
     def _use(self) -> Iterator[Metric]:
         cpu = CounterMetricFamily(

@@ -96,6 +96,8 @@ class Instance(BaseModel):
     kill_reason: str | None = None
     terminated_uptime: float | None = None
     """When the task was sent SIGTERM, by `uptime`, from which its grace is counted."""
+    stuck: bool = False
+    """Whether so many kills have failed to end the task that it was reported."""
     health: dict[int, Health] = Field(default_factory=dict)
     readiness: list[ReadinessResult] = Field(default_factory=list)
     """What its readiness checks have said, while the deployment that launched it is under way."""

@@ -74,5 +74,6 @@ def schedule_again(instance: Instance, app: App) -> None:
     instance.staged_at = instance.started_at = instance.started_uptime = None
     instance.kill_reason = None
     instance.terminated_uptime = None
+    instance.stuck = False
     instance.health = {}
     instance.readiness = []

@@ -33,8 +33,9 @@ class History:
             HistoryEvent(timestamp=now(), app_id=instance.app_id, task_id=instance.task_id, message=sentence)
         )
 
-    def note_app(self, app_id: str, sentence: str) -> None:
-        """Tell something of an app, unless it was the last that was told."""
+    def waits(self, app_id: str, reason: str) -> None:
+        """Tell why an app waits, unless it was the last that was told: after a restart of the backend."""
+        sentence = reason[0].upper() + reason[1:] if reason.startswith("waiting") else f"Waiting: {reason}"
         if self._archive.last_message(app_id) != sentence:
             self._archive.add(HistoryEvent(timestamp=now(), app_id=app_id, message=sentence))
 
@@ -48,9 +49,11 @@ class History:
         uris = without_secrets([each.uri for each in files])
         self.note(instance, f"Still fetching {uris}" if resumed else f"Fetching {uris}")
 
-    def stuck(self, instance: Instance, kills: int) -> None:
-        """Tell that a task does not end."""
-        self.note(instance, f"Still there after {kills} kills; it is killed again, every two minutes")
+    def stuck(self, instance: Instance, kills: int) -> str:
+        """Tell that a task does not end, and return what was told."""
+        sentence = f"Still there after {kills} kills; it is killed again, every two minutes"
+        self.note(instance, sentence)
+        return sentence
 
     def ended(self, instance: Instance, message: str, end: TaskEnd) -> None:
         """Tell how a task ended, and remember it as one whose output may be read."""

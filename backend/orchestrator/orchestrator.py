@@ -89,17 +89,17 @@ class Orchestrator:
         self.failed = self._background.failed
         """Done with an exception when the orchestrator cannot go on."""
         spawn = self._background.spawn
-        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports)
-        self.placer = Placer(state, driver, self._place)
-        self.read_output = driver.read_output
         self._history = History(state.archive)
+        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports)
+        self.placer = Placer(state, driver, self._place, self._history.waits)
+        self.read_output = driver.read_output
         turns = Turns()
         self._readiness = Readiness(state, self._history, spawn, turns, self._enqueue)
         self._deployments = Deployments(state, bus, self._enqueue_all)
         self._probing = Probing(state, bus, spawn, self._enqueue, self.kill, driver.execute, turns)
         self._remains = Remains(driver, state.archive, limits, spawn)
         self._runners = Runners(
-            driver, bus, self._history, self._remains, limits, sandboxes, base_environment, spawn
+            state, driver, bus, self._history, self._remains, limits, sandboxes, base_environment, spawn
         )
         self._waiting_apps: dict[str, None] = {}  # an ordered set
         self._wakeup = asyncio.Event()
@@ -260,15 +260,9 @@ class Orchestrator:
             ended=lambda end: self._ended(instance, end),
             started=lambda: self._started(instance),
             overdue=lambda: self.kill(instance, overdue),
-            terminated=lambda: self._terminated(instance),
-            stuck=lambda kills: self._history.stuck(instance, kills),
         )
         app = self._definition(instance)
         self._runners.begin(instance, app, told, found_running=found_running, resumed=resumed)
-
-    def _terminated(self, instance: Instance) -> None:
-        instance.terminated_uptime = uptime()
-        self.state.put_instance(instance)
 
     def _started(self, instance: Instance) -> None:
         instance.started_at, instance.started_uptime = now(), uptime()

@@ -76,12 +76,21 @@ class Placer:
     place
         Called for each instance that gets a place, with what it gets there; when it
         returns the reservation must be in the state.
+    waits
+        Called with the id of an app that waits and a sentence on why, once for each kind of reason.
     """
 
-    def __init__(self, state: State, driver: Driver, place: Callable[[Instance, Allocation], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        driver: Driver,
+        place: Callable[[Instance, Allocation], None],
+        waits: Callable[[str, str], None],
+    ) -> None:
         self._state = state
         self._driver = driver
         self._place = place
+        self._waits = waits
         self._changes = Debounce()
         self._failures = Failures()
         self._tallies: dict[str, Tally] = {}
@@ -165,7 +174,8 @@ class Placer:
                 pause = min(pause, (launch_at - now()).total_seconds() + 0.001)
             else:
                 due.append(group)
-        decisions = self._decide(due)
+        with self._state.transaction():
+            decisions = self._decide(due)
         ports = await self._ask_for_ports(decisions)
         again_in = self._commit(decisions, ports)
         self._changes.acted()
@@ -235,7 +245,9 @@ class Placer:
         return decisions
 
     def _declined(self, app_id: str, reasons: Sequence[Reason]) -> None:
-        self._tallies.setdefault(app_id, Tally()).note_declined(reasons, now())
+        sentence = self._tallies.setdefault(app_id, Tally()).note_declined(reasons, now())
+        if sentence is not None:
+            self._waits(app_id, sentence)
 
     # -- ask ----------------------------------------------------------------------------
 

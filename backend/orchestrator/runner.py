@@ -28,17 +28,11 @@ class Told:
         Called once before that; not at all for a task that never ran.
     overdue
         Called when the start is not confirmed in time; to ask for the end is the answer.
-    terminated
-        Called when SIGTERM has been sent.
-    stuck
-        Called once with the number of kills that have not ended the task.
     """
 
     ended: Callable[[TaskEnd], None]
     started: Callable[[], None] = field(default=lambda: None)
     overdue: Callable[[], None] = field(default=lambda: None)
-    terminated: Callable[[], None] = field(default=lambda: None)
-    stuck: Callable[[int], None] = field(default=lambda kills: None)
 
 
 class TaskRunner:

@@ -8,9 +8,11 @@ from pathlib import Path
 from hubfleet.api.app import App
 
 from .. import events
-from ..drivers import Driver, TaskSpec
+from ..drivers import Driver, TaskExit, TaskSpec
 from ..events import EventBus
 from ..records import Condition, Instance
+from ..state import State
+from ..uptime import uptime
 from . import specs
 from .background import Spawn
 from .ends import TaskEnd
@@ -27,10 +29,12 @@ class Runners:
 
     Parameters
     ----------
+    state
+        What is known.
     driver
         The engine.
     bus
-        Who is told of the end of tasks that nobody wants.
+        Who is told.
     history
         Where it is written what is done.
     remains
@@ -48,6 +52,7 @@ class Runners:
 
     def __init__(
         self,
+        state: State,
         driver: Driver,
         bus: EventBus,
         history: History,
@@ -57,6 +62,7 @@ class Runners:
         base_environment: Callable[[str | None], Mapping[str, str]],
         spawn: Spawn,
     ) -> None:
+        self._state = state
         self._driver = driver
         self._bus = bus
         self._history = history
@@ -92,8 +98,8 @@ class Runners:
             self._driver,
             KILL_GRACE_SECONDS if grace is None else grace,
             instance.terminated_uptime,
-            terminated=told.terminated,
-            stuck=told.stuck,
+            terminated=lambda: self._terminated(instance),
+            stuck=lambda kills: self._stuck(instance, kills),
         )
         fetching = None
         if app.fetch and not found_running:
@@ -103,6 +109,20 @@ class Runners:
         for each in (spec.task_id, fetch_id(spec.task_id)):
             self._runners[each] = runner
         self._spawn(runner.run(found_running))
+
+    def _terminated(self, instance: Instance) -> None:
+        instance.terminated_uptime = uptime()
+        self._state.put_instance(instance)
+
+    def _stuck(self, instance: Instance, kills: int) -> None:
+        """Tell of a task that does not end; once, though it outlives the backend."""
+        if instance.stuck:
+            return
+        instance.stuck = True
+        with self._state.transaction():
+            self._state.put_instance(instance)
+            sentence = self._history.stuck(instance, kills)
+        self._bus.publish(events.status_update(instance, sentence))
 
     def end_unwanted(self, task_id: str) -> None:
         """End a task that runs on the engine and is no instance's."""
@@ -135,8 +155,12 @@ class Runners:
     async def take_exits(self) -> None:
         """Tell the runners of the exits that the engine tells of, for ever."""
         async for task_exit in self._driver.exits():
-            runner = self._runners.get(task_exit.task_id)
-            if runner is not None:
-                runner.exited(task_exit)
-            else:
-                self._remains.left(task_exit.task_id)
+            self.exited(task_exit)
+
+    def exited(self, task_exit: TaskExit) -> None:
+        """Take the engine's word that a task has ended."""
+        runner = self._runners.get(task_exit.task_id)
+        if runner is not None:
+            runner.exited(task_exit)
+        else:
+            self._remains.left(task_exit.task_id)

@@ -23,6 +23,8 @@ class Tally:
     """Why no place fitted when one was last looked for in vain."""
     used: int = 0
     declined: Counter[str] = field(default_factory=Counter)
+    told: set[str] = field(default_factory=set)
+    """The codes of the reasons that the app's history has by now."""
     last_used_at: datetime | None = None
     last_unused_at: datetime | None = None
 
@@ -31,11 +33,23 @@ class Tally:
         self.used += 1
         self.last_used_at = at
 
-    def note_declined(self, reasons: Sequence[Reason], at: datetime) -> None:
-        """Count places none of which took an instance."""
+    def note_declined(self, reasons: Sequence[Reason], at: datetime) -> str | None:
+        """Count places none of which took an instance.
+
+        Returns
+        -------
+        str or None
+            What is to be told of it: each kind of reason once, for the figures in the sentences
+            change with everything that starts or ends elsewhere.
+        """
         self.reasons = reasons
         self.declined.update(reason.code for reason in reasons)
         self.last_unused_at = at
+        reason = foremost(reasons)
+        if reason is None or reason.code in self.told:
+            return None
+        self.told.add(reason.code)
+        return reason.sentence
 
     def summary(self) -> OffersSummary:
         """Return the tally as the API shows it."""
@@ -74,6 +88,10 @@ def explanation(reasons: Sequence[Reason], held: Backoff | None, at: datetime) -
     launch_at = backoff.launch_at(held)
     if launch_at is not None and launch_at > at:
         return f"its last task ended; the next one is started in {(launch_at - at).total_seconds():.1f} s"
-    # What might become free says more than what never fits, where there is both.
-    ordered = sorted(reasons, key=lambda reason: not reason.ever)
-    return ordered[0].sentence if ordered else None
+    reason = foremost(reasons)
+    return None if reason is None else reason.sentence
+
+
+def foremost(reasons: Sequence[Reason]) -> Reason | None:
+    """Return the reason that says most: what might become free, where there is also what never fits."""
+    return min(reasons, key=lambda reason: not reason.ever, default=None)

@@ -330,6 +330,8 @@ async def test_more_instances_than_fit_wait_with_the_reason(rest: Rest) -> None:
     (item,) = await eventually(waiting)
     assert (item["count"], item["app"]["id"]) == (1, "/big")
     assert item["explanation"] == "waiting for 30 cpus; 4 of 64 free"
+    history = (await rest.get("/v2/history/apps/big"))["history"]
+    assert "Waiting for 30 cpus; 4 of 64 free" in [each["message"] for each in history]
     assert item["delay"] == {"timeLeftSeconds": 0, "overdue": True}
     rejects = item["processedOffersSummary"]["rejectSummaryLastOffers"]
     assert [step for step in rejects if step["declined"]] == [

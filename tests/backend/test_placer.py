@@ -55,15 +55,20 @@ class Fleet:
         self.store = Store(path)
         self.state = State(self.store)
         self.engine = Engine(offers)
-        self.placer = Placer(self.state, self.engine, self._place)  # type: ignore[arg-type]
+        self.placer = Placer(self.state, self.engine, self._place, self._waits)  # type: ignore[arg-type]
         self.placed: list[str] = []
         """The apps of the instances placed, in order."""
+        self.told: list[str] = []
+        """Why something waits, as the history has it."""
 
     def _place(self, instance: Instance, allocation: Allocation) -> None:
         instance.condition = Condition.PROVISIONED
         instance.host, instance.ports, instance.gpus = allocation.host, allocation.ports, allocation.gpus
         self.state.put_instance(instance)
         self.placed.append(instance.app_id)
+
+    def _waits(self, app_id: str, sentence: str) -> None:
+        self.told.append(f"{app_id}: {sentence}")
 
     def wait_for(self, app_id: str, count: int = 1, **fields: Any) -> App:
         """Define an app and let some of its instances wait."""
@@ -118,6 +123,27 @@ async def test_who_asks_for_what_another_did_not_get_is_told_the_same(fleet: Fle
     await fleet.settle()
     assert fleet.placed == ["/app-0", "/app-1", "/app-2", "/app-3"]
     assert fleet.reasons("/app-5") == fleet.reasons("/tiny") == ["InsufficientCpus"]
+
+
+async def test_why_something_waits_is_told_once_for_each_kind_of_reason(fleet: Fleet) -> None:
+    fleet.wait_for("/large", cpus=3, mem=3000)
+    await fleet.settle()
+    fleet.wait_for("/waits", cpus=2)
+    await fleet.settle()
+    fleet.wait_for("/small", cpus=0.5)
+    await fleet.settle()
+    assert fleet.told == ["/waits: waiting for 2 cpus; 1 of 4 free"], "the figures alone are no news"
+    fleet.wait_for("/waits", cpus=0.1, mem=1500)
+    await fleet.settle()
+    assert fleet.told[1:] == ["/waits: waiting for 1500 MiB of memory; 990 of 4000 free"]
+    for large in fleet.running("/large"):
+        fleet.state.drop_instance(large)
+    await fleet.settle()
+    assert len(fleet.running("/waits")) == 2
+    await fleet.settle()  # with nothing that waits
+    fleet.wait_for("/waits", cpus=4)
+    await fleet.settle()
+    assert len(fleet.told) == 3, "it waits anew"
 
 
 async def test_unique_hosts_on_one_machine_are_one_instance(fleet: Fleet) -> None:

@@ -8,13 +8,24 @@ from pathlib import Path
 
 import pytest
 from conftest import RunningBackend
+from instances import app as app_of_version
+from instances import instance
 from rest import Rest, eventually
 
+from hubfleet.api.status import Event
 from hubfleet.backend.drivers import DriverError, TaskExit, TaskSpec
+from hubfleet.backend.events import EventBus, Subscription
+from hubfleet.backend.metrics import Metrics
 from hubfleet.backend.orchestrator import engine_task
 from hubfleet.backend.orchestrator.ends import TaskEnd
 from hubfleet.backend.orchestrator.engine_task import EngineTask
+from hubfleet.backend.orchestrator.history import History
+from hubfleet.backend.orchestrator.limits import TaskLimits
 from hubfleet.backend.orchestrator.runner import TaskRunner, Told
+from hubfleet.backend.orchestrator.runners import Runners
+from hubfleet.backend.records import Condition
+from hubfleet.backend.state import State
+from hubfleet.backend.store import Store
 
 SPEC = TaskSpec("task", ("true",), {}, Path("/nowhere"))
 
@@ -77,3 +88,43 @@ async def test_a_restart_does_not_begin_the_grace_again(rest: Rest, backend: Run
         await backend.start()
     await rest.deployed()
     assert output.read_text() == "ready\ntold\n"
+
+
+async def test_a_task_that_no_kill_ends_is_in_the_history_the_events_and_the_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_task, "_KILL_PAUSE_FIRST", 0.001)
+    monkeypatch.setattr(engine_task, "_KILL_PAUSE_MOST", 0.002)
+    heard: list[Event] = []
+    bus = EventBus()
+    bus.subscribe(Subscription(wants=lambda event: heard.append(event) or False, overrun=lambda: None))
+    app = app_of_version(taskKillGracePeriodSeconds=0)
+    alive = instance(Condition.KILLING)
+    for _ in range(2):  # the second time as a backend that has been started anew
+        state = State(Store(tmp_path / "store.sqlite"))
+        state.put_instance(alive := state.instances.get(alive.id, alive))
+        engine = Stubborn()
+        runners = Runners(
+            state,
+            engine,  # type: ignore[arg-type]
+            bus,
+            History(state.archive),
+            None,  # type: ignore[arg-type]
+            TaskLimits(),
+            tmp_path,
+            lambda user: {},
+            asyncio.create_task,  # type: ignore[arg-type]
+        )
+        ended: asyncio.Queue[TaskEnd] = asyncio.Queue()
+        runners.begin(alive, app, Told(ended.put_nowait), found_running=True)
+        runners.kill(alive)
+        await eventually(lambda: asyncio.sleep(0, len(engine.signals) > 10))  # noqa: B023
+        told = [each.message for each in state.archive.of_task(alive.task_id)]
+        assert told == ["Still there after 5 kills; it is killed again, every two minutes"]
+        assert [(each.event_type, each["taskStatus"], each["message"]) for each in heard] == [
+            ("status_update_event", "TASK_KILLING", told[0])
+        ]
+        registry = Metrics(state).registry
+        assert registry.get_sample_value("hubfleet_app_tasks_stuck", {"app": "/a"}) == 1
+        runners.exited(TaskExit(alive.task_id, None, 9))
+        assert (await ended.get()).exit.signal == 9
