@@ -221,9 +221,18 @@ def test_a_configuration_that_makes_no_app_says_so_and_shows_no_values(
     assert "a-secret" not in refused.value.message
 
 
-async def test_what_a_driver_cannot_do_reaches_the_user_as_its_sentence(hub: Any) -> None:
-    hub.config.MarathonSpawner.update({"network_mode": "BRIDGE"})
-    with pytest.raises(StartRefused, match="knows only the host's own network") as refused:
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ({"network_mode": "BRIDGE"}, "knows only the host's own network"),
+        ({"app_image": "jupyterhub/singleuser"}, "runs commands of this machine and no images"),
+    ],
+)
+async def test_what_a_driver_cannot_do_reaches_the_user_as_its_sentence(
+    hub: Any, configuration: dict[str, Any], said: str
+) -> None:
+    hub.config.MarathonSpawner.update(configuration)
+    with pytest.raises(StartRefused, match=said) as refused:
         await hub.user("alice").spawn()
     assert refused.value.reason == "backend-refused"
 
