@@ -87,5 +87,31 @@ c.MarathonSpawner.marathon_token = backend_token
 c.MarathonSpawner.home_dir = str(state / "homes" / "{user_segment}")
 c.MarathonSpawner.ip = "127.0.0.1"  # the servers are reached through the proxy, on this machine
 c.JupyterHub.allow_named_servers = True
+
+# Servers start at one click. To let people choose, leave this line out, and say what is offered
+# (docs/choosing-a-server.md):
+c.MarathonSpawner.show_form = False
+# c.MarathonSpawner.profile_list = [
+#     {"display_name": "Small", "slug": "small", "overrides": {"cpu": 0.5, "mem": 512}},
+#     {
+#         "display_name": "Large",
+#         "slug": "large",
+#         "description": "For simulations",
+#         "overrides": {"cpu": 4, "mem": 8192},
+#         "profile_options": {
+#             "threads": {
+#                 "display_name": "Threads",
+#                 "choices": {
+#                     "one": {"display_name": "1", "overrides": {"environment": {"OMP_NUM_THREADS": "1"}}},
+#                     "four": {"display_name": "4", "overrides": {"environment": {"OMP_NUM_THREADS": "4"}}},
+#                 },
+#             },
+#         },
+#     },
+# ]
+# c.MarathonSpawner.group_overrides = {
+#     "staff": {"groups": ["staff"], "spawner_override": {"max_cpu": 16}},
+# }
+
 if os.geteuid() == 0:
     c.Spawner.args = ["--allow-root"]

@@ -24,9 +24,10 @@ from . import last_word
 from .app_traits import AppTraits
 from .build import Server, backend_env, build_app
 from .certificates import Certificates, alt_names
+from .choosing import Choosing
 from .deprecated import say_once
-from .errors import StartRefused
-from .options import KEYS, Choice, OptionsRefused, choose
+from .errors import StartRefused, misconfigured, refused
+from .options import Choice, OptionsRefused
 from .templates import format_fetch, format_volumes, names_of, path_namespace, path_part, url_namespace
 from .traits import MIB, BackendTraits, ServerTraits
 
@@ -34,7 +35,7 @@ from .traits import MIB, BackendTraits, ServerTraits
 _Spawner: Any = HasTraits
 
 
-class AppBuilder(BackendTraits, ServerTraits, AppTraits, _Spawner):
+class AppBuilder(BackendTraits, ServerTraits, AppTraits, Choosing, _Spawner):
     """The part of a spawner that knows its app, and not how to run it."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -118,7 +119,7 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, _Spawner):
                     "directory that the hub and the servers' machines share"
                 )
         except (ValueError, OSError) as error:
-            raise self._misconfigured(error) from error
+            raise misconfigured(error) from error
         except BackendError as error:
             raise StartRefused(
                 f"The backend that runs the servers cannot be reached: {error}. Try again later.",
@@ -139,12 +140,12 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, _Spawner):
             The user's options or the configuration do not allow it.
         """
         try:
-            app = build_app(self._describe(choose(self.user_options, self.offer())))
+            app = build_app(self._describe(self.choice()))
             return last_word.merged(app, self.extra_app_config) if self.extra_app_config else app
         except OptionsRefused as refusal:
-            raise StartRefused(str(refusal), reason="options") from refusal
+            raise refused(refusal) from refusal
         except (ValueError, KeyError, IndexError) as error:
-            raise self._misconfigured(error) from error
+            raise misconfigured(error) from error
 
     async def app_to_submit(self) -> App:
         """Return the app of this server as it would be submitted now.
@@ -154,6 +155,8 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, _Spawner):
         StartRefused
             The user's options, the configuration or the hook do not allow it.
         """
+        if not self.options_applied:  # JupyterHub before 5.3 has no hook for it; a site may have its own
+            await self.apply_options()
         app = self.build_app()
         if self.modify_app_hook is None:
             return app
@@ -163,23 +166,9 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, _Spawner):
             raise  # a refusal of the hook's own, in its own words
         except Exception as error:
             self.log.exception("modify_app_hook failed for %s", self._log_name)
-            raise self._misconfigured(error) from error
-
-    @staticmethod
-    def _misconfigured(error: Exception) -> StartRefused:
-        return StartRefused(
-            f"The hub's configuration makes no server: {last_word.sentence(error)}. "
-            "An administrator has to mend it.",
-            reason="configuration",
-            status_code=500,
-        )
+            raise misconfigured(error) from error
 
     def _describe(self, choice: Choice) -> Server:
-        unknown = sorted(set(self.user_options) - KEYS)
-        if unknown:
-            self.log.debug(
-                "options of %s that are not this spawner's: %s", self._log_name, ", ".join(unknown)
-            )
         if self.internal_ssl and not (self._certificates or self.cert_paths):
             raise ValueError("JupyterHub.internal_ssl is on, but this server was given no certificates")
         return Server(

@@ -7,6 +7,9 @@ from typing import Any
 
 from tornado import web
 
+from .last_word import sentence
+from .options import OptionsRefused
+
 try:
     from jupyterhub.spawner import SpawnException
 except ImportError:  # JupyterHub 5 has no such class; there a plain 4xx says the same
@@ -56,3 +59,17 @@ class StartRefused(SpawnException):
         self.output = output
         self.jupyterhub_message = text
         self.jupyterhub_html_message = markup
+
+
+def refused(refusal: OptionsRefused) -> StartRefused:
+    """Return the refusal of options as JupyterHub shows it to the user."""
+    return StartRefused(str(refusal), reason="options")
+
+
+def misconfigured(error: Exception) -> StartRefused:
+    """Return the refusal of a start that only an administrator can make possible."""
+    return StartRefused(
+        f"The hub's configuration makes no server: {sentence(error)}. An administrator has to mend it.",
+        reason="configuration",
+        status_code=500,
+    )

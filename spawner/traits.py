@@ -121,17 +121,6 @@ class ServerTraits(HasTraits):
         """,
     ).tag(config=True)
 
-    allowed_images = List(
-        Unicode(),
-        help="""
-        Images that a user may ask for, beside `app_image`; ``*`` stands for any text, ``?`` for a character.
-
-        The old spawner let users run any image. Here that has to be said::
-
-            c.MarathonSpawner.allowed_images = ["quay.io/jupyter/*"]  # or ["*"]
-        """,
-    ).tag(config=True)
-
     home_dir = Unicode(
         "",
         help="""
@@ -225,16 +214,14 @@ class ServerTraits(HasTraits):
     ).tag(config=True)
 
     disk = Float(
+        None,
+        allow_none=True,
         help="""
         MiB of a server's disk, if its user asks for none.
 
         Default: 5000 with an `app_image`; 0 without, where a server writes to the machine's own file systems.
         """,
     ).tag(config=True)
-
-    @default("disk")
-    def _disk_of_image(self) -> float:
-        return 5000.0 if self.app_image else 0.0
 
     max_disk = Float(20000.0, help="Most MiB of disk that a user may ask for.").tag(config=True)
 
@@ -283,6 +270,7 @@ class ServerTraits(HasTraits):
         spawner: Any = self  # which has them from JupyterHub
         mem_limit, mem_guarantee = (spawner.mem_limit or 0) / MIB, (spawner.mem_guarantee or 0) / MIB
         cpu_limit, cpu_guarantee = spawner.cpu_limit or 0, spawner.cpu_guarantee or 0
+        disk = self.disk if self.disk is not None else 5000.0 if self.app_image else 0.0
         return Offer(
             cpu=Range(
                 default=cpu_limit or max(self.cpu, cpu_guarantee),
@@ -296,11 +284,13 @@ class ServerTraits(HasTraits):
                 unit="MiB",
             ),
             disk=Range(
-                default=self.disk, least=LEAST_DISK if self.app_image else 0, most=self.max_disk, unit="MiB"
+                default=disk, least=LEAST_DISK if self.app_image else 0, most=self.max_disk, unit="MiB"
             ),
             gpu=Range(default=self.gpu, least=0, most=self.max_gpu),
             image=self.app_image,
-            allowed_images=tuple(self.allowed_images),
+            allowed_images=spawner.named_images(),
+            options=spawner.offered(),
+            ignored=frozenset(spawner.ignored_options),
         )
 
     def act_on_deprecated_hub_address(self) -> None:

@@ -51,6 +51,7 @@ def test_the_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
         assert f"hubfleet/{room}/__init__.py" in names
         assert f"hubfleet/{room}/py.typed" in names
         ours = {str(path.relative_to(ROOT)) for path in (ROOT / room).rglob("*.py")}
+        ours |= {str(path.relative_to(ROOT)) for path in (ROOT / room).rglob("*.html")}
         assert {f"hubfleet/{name}" for name in ours} <= names
 
 

@@ -1,0 +1,390 @@
+"""What users may choose, as administrators configure it, and how a choice reaches the spawner's traits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from tornado import web
+from traitlets import Bool, Dict, Enum, List, TraitError, Unicode, Union, default, observe
+from traitlets import Callable as CallableTrait
+
+from .errors import misconfigured, refused
+from .form import NothingEntered, enter, render
+from .options import KEYS, Choice, Offer, OptionsRefused, Refusal, check_within, choose
+from .overrides import Overridable
+from .profiles import Profiles, ProfilesInvalid, read_profiles
+from .selection import Selection, options_of_fields, select
+
+# Whose the server is, and what would have been read by then.
+_NOT_OVERRIDABLE = frozenset({"hub_id", "app_prefix", "group_overrides", "user_overrides"})
+
+
+class Choosing(Overridable):
+    """The traits of choosing; mixed into a `jupyterhub.spawner.Spawner`."""
+
+    if TYPE_CHECKING:
+        user: Any
+        user_options: dict[str, Any]
+
+        log: Any
+
+        orm_spawner: Any
+        options_from_form: Any
+        offer: Callable[[], Offer]
+
+    profile_list = Union(
+        [List(Dict()), Dict(), CallableTrait()],
+        default_value=[],
+        help="""
+        Kinds of server that users choose from, in the words of kubespawner's trait of this name.
+
+        A list of dicts, or a dict of slug -> dict (sorted by its keys), or a function of the spawner that
+        returns either, which may be async. Each profile has:
+
+        - ``display_name``, and if wanted ``description``: texts; HTML in them is shown, not obeyed;
+        - ``slug``: what it is called in queries and in REST bodies (``{"profile": "<slug>"}``). Without one
+          it is made of the ``display_name``, so that no two names ever get the same;
+        - ``default``: True for the one that is taken unasked; else it is the first;
+        - ``overrides``: traits of this spawner, and their values in this profile. A dict is laid over the
+          trait's own dict, where None removes a key. A function is called with the spawner, and may be
+          async. (``kubespawner_override`` is read as well, but the traits are this spawner's.)
+        - ``profile_options``: a dict of key -> what else can be chosen:
+
+          - ``display_name``, and if wanted ``description``;
+          - ``choices``: a dict of key -> dict with ``display_name``, ``default``, ``overrides``;
+          - ``unlisted_choice``: a dict for a text of the user's own, with ``enabled``, ``display_name``,
+            ``display_name_in_choices``, ``validation_regex``, ``validation_message`` and ``overrides``, in
+            which the text takes the place of ``{value}``. The expression has to match the whole text; without
+            one it is what names an image, a version or a branch. Braces, and ``..`` as a part of a path, are
+            always refused; and such a text can raise no amount over what may be had without it.
+
+        The overrides of the profile are applied first, then those of its options in their order, and are
+        undone before the next start. With profiles, users choose nothing else, unless `offered_options`
+        says so.
+
+        Example::
+
+            c.MarathonSpawner.profile_list = [
+                {
+                    "display_name": "Small",
+                    "description": "For courses",
+                    "slug": "small",
+                    "overrides": {"cpu": 0.5, "mem": 512},
+                },
+                {
+                    "display_name": "Large",
+                    "slug": "large",
+                    "overrides": {"cpu": 4, "mem": 16384, "environment": {"OMP_NUM_THREADS": "4"}},
+                    "profile_options": {
+                        "data": {
+                            "display_name": "Data",
+                            "choices": {
+                                "none": {"display_name": "None"},
+                                "maps": {
+                                    "display_name": "Maps",
+                                    "overrides": {"environment": {"DATA": "/data/maps"}},
+                                },
+                            },
+                        },
+                    },
+                },
+            ]
+        """,
+    ).tag(config=True)
+
+    offered_options = List(
+        Enum(sorted(KEYS)),
+        default_value=None,
+        allow_none=True,
+        help="""
+        Single amounts that a user may choose: ``cpu``, ``mem``, ``disk``, ``gpu``, ``image``, ``force_pull``.
+
+        Others are refused, whichever way they come. A profile can override it, to offer amounts in that
+        profile alone.
+
+        Default: all of them; with a `profile_list`, none.
+
+        Example::
+
+            c.MarathonSpawner.offered_options = ["cpu", "mem"]
+        """,
+    ).tag(config=True)
+
+    ignored_options = List(
+        Unicode(),
+        help="""
+        Further keys of ``user_options`` that are let through unlooked at, for hooks of your own.
+
+        Any other key that is not known is refused.
+        """,
+    ).tag(config=True)
+
+    allowed_images = Union(
+        [List(Unicode()), Dict(value_trait=Unicode(), key_trait=Unicode()), CallableTrait()],
+        default_value=[],
+        help="""
+        Images that a user may ask for, beside `app_image`; ``*`` stands for any text, ``?`` for a character.
+
+        A list, or a dict of names that are shown -> images, or a function of the spawner that returns
+        either, which may be async. The old spawner let users run any image. Here that has to be said::
+
+            c.MarathonSpawner.allowed_images = ["quay.io/jupyter/*"]  # or ["*"]
+            c.MarathonSpawner.allowed_images = {"Python": "quay.io/jupyter/scipy-notebook:2026-10-01"}
+        """,
+    ).tag(config=True)
+
+    user_overrides = Union(
+        [Dict(), CallableTrait()],
+        help="""
+        Traits that are different for single users: a dict of user name -> dict of traits.
+
+        Or a function of the spawner that returns the traits of its user, which may be async. They are applied
+        as the overrides of a profile are, after JupyterHub's `group_overrides` and before the profile.
+
+        Example::
+
+            c.MarathonSpawner.user_overrides = {"alice": {"max_cpu": 16, "max_mem": 65536}}
+        """,
+    ).tag(config=True)
+
+    show_form = Bool(
+        True,
+        help="""
+        Whether the page for choosing is shown before a start, if there is anything to choose.
+
+        Without it a start takes what was chosen last, or the defaults; queries and the REST API still choose.
+        """,
+    ).tag(config=True)
+
+    form_template_path = Unicode(
+        help="""
+        Directory with a template ``choose.html`` of your own, in place of the one that hubfleet has.
+
+        It is a Jinja template, with autoescape, and may extend ``hubfleet/choose.html``.
+        """,
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Of the options, what `apply_options` has left to `choice`; None before.
+        self._amounts: Mapping[str, Any] | None = None
+        self._former_options: dict[str, Any] | None = None
+
+    @observe("user_options")
+    def _remember_former_options(self, change: Any) -> None:
+        self._former_options = change.old
+
+    @default("options_form")
+    def _page_of_choosing(self) -> Any:
+        return render
+
+    @default("options_from_form")
+    def _options_of_page(self) -> Any:
+        return self._read_fields
+
+    def _read_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            options = options_of_fields(fields)
+        except OptionsRefused as refusal:
+            raise refused(refusal) from refusal
+        enter(self, options)
+        return options
+
+    def options_from_query(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that a query asks for.
+
+        Notes
+        -----
+        The page of a refused choice has ``?_xsrf=…`` in its address. Loaded again, JupyterHub 6.1 takes
+        that for an option, and would start a server.
+        """
+        fields = {name: values for name, values in query.items() if name != "_xsrf"}
+        if not fields:
+            raise NothingEntered
+        return dict(self.options_from_form(fields))
+
+    # -- before a start ---------------------------------------------------------------
+
+    async def apply_group_overrides(self) -> None:
+        """Undo what the last start overrode, then apply what JupyterHub and `user_overrides` say.
+
+        Raises
+        ------
+        StartRefused
+            `user_overrides` cannot be used.
+
+        Notes
+        -----
+        JupyterHub calls it first of all, before `apply_user_options` (``user.py``).
+        """
+        self.undo_overrides()
+        self._amounts = None
+        await super().apply_group_overrides()  # type: ignore[misc]  # the Spawner's
+        own = self.user_overrides
+        try:
+            own = await ask(own, self) if callable(own) else own.get(self.user.name, {})
+            unknown = sorted(set(own) - self._overridable())
+            if unknown:
+                raise ValueError(f"user_overrides names {', '.join(unknown)}, which cannot be configured so")
+            await self._override_all(own)
+        except (ValueError, TypeError, AttributeError, TraitError) as error:
+            raise misconfigured(error) from error
+
+    def _overridable(self) -> set[str]:
+        return set(self.traits(config=True)) - _NOT_OVERRIDABLE
+
+    async def apply_options(self) -> None:
+        """Check the user's options, and override the traits as their profile says.
+
+        Raises
+        ------
+        StartRefused
+            They ask for what is not allowed, or the configuration cannot be used. Nothing stays overridden.
+        """
+        try:
+            await self.try_options(self.user_options)
+        except BaseException as error:
+            self.undo_overrides()
+            if isinstance(error, OptionsRefused):
+                self._forget_refused()
+                raise refused(error) from error
+            if isinstance(error, web.HTTPError) or not isinstance(error, Exception):
+                raise
+            self.log.exception("The choice of a server fails by its configuration")
+            raise misconfigured(error) from error
+
+    def _forget_refused(self) -> None:
+        """Save again what was chosen before: JupyterHub has saved what is refused, to be asked again."""
+        orm_spawner, former = self.orm_spawner, self._former_options
+        if former is not None and orm_spawner is not None and orm_spawner.user_options == self.user_options:
+            orm_spawner.user_options = former
+            self.user.db.commit()
+
+    async def try_options(self, options: Mapping[str, Any]) -> None:
+        """Override the traits as options say.
+
+        Raises
+        ------
+        OptionsRefused
+            They ask for what is not allowed; the traits are then overridden in part.
+        """
+        selection = select(options, await self.profiles())
+        await self.take(selection)
+        choose(selection.rest, self.offer(), selection.keys)
+        self._amounts = selection.rest
+
+    @property
+    def options_applied(self) -> bool:
+        """Whether the options of this start have been applied."""
+        return self._amounts is not None
+
+    def choice(self) -> Choice:
+        """Return what the server gets, of what `apply_options` has checked; the traits are read now.
+
+        Raises
+        ------
+        OptionsRefused
+            The traits have changed since, and do not allow it.
+        """
+        if self._amounts is None and self.profile_list:
+            raise ValueError("the options have to be applied before a choice is made of them")
+        return choose(self.user_options if self._amounts is None else self._amounts, self.offer())
+
+    async def profiles(self) -> Profiles:
+        """Return the profiles that are offered now.
+
+        Raises
+        ------
+        ProfilesInvalid
+            `profile_list` cannot be used.
+        """
+        given = self.profile_list
+        given = await ask(given, self) if callable(given) else given
+        if not isinstance(given, Mapping | list | tuple):
+            raise ProfilesInvalid(f"profile_list is a list or a dict, got {type(given).__name__}")
+        return read_profiles(given, self._overridable())
+
+    async def take(self, selection: Selection) -> None:
+        """Override the traits as a profile and the choices within it say.
+
+        Raises
+        ------
+        OptionsRefused
+            A text of the user's own is not what its trait takes, or gives more than is allowed.
+        """
+        free = [pick for pick in selection.picks if pick.is_free]
+        limits = None
+        if free:
+            listed = self.draft()
+            await listed._take(selection, with_free=False)
+            limits = listed.offer()
+        await self._take(selection)
+        if limits is not None:
+            check_within(self.offer(), limits, ", ".join(pick.key for pick in free))
+
+    async def _take(self, selection: Selection, with_free: bool = True) -> None:
+        if selection.profile is not None:
+            await self._override_all(selection.profile.overrides)
+            if self.offered_options is None:
+                self.override("offered_options", [])
+        for pick in selection.picks:
+            if not pick.is_free:
+                await self._override_all(pick.overrides)
+            elif with_free:
+                self._override_by_text(pick.key, pick.overrides)
+        if callable(self.allowed_images):
+            self.override("allowed_images", await ask(self.allowed_images, self))
+
+    async def _override_all(self, overrides: Mapping[str, Any]) -> None:
+        for name, value in overrides.items():
+            self.override(name, await ask(value, self) if callable(value) else value)
+
+    def _override_by_text(self, key: str, overrides: Mapping[str, Any]) -> None:
+        for name, value in overrides.items():
+            try:
+                self.override(name, value, from_text=True)
+            except TraitError as error:
+                message = f"The option {key!r} cannot be that: {error}"
+                raise OptionsRefused([Refusal(key, message)]) from error
+
+    # -- what `offer` is made of --------------------------------------------------------
+
+    def named_images(self) -> dict[str, str]:
+        """Return the images that may be asked for, by the names that are shown."""
+        images = self.allowed_images
+        if callable(images):
+            raise ValueError("the function allowed_images has to be asked first, by applying the options")
+        return dict(images) if isinstance(images, Mapping) else {image: image for image in images}
+
+    def offered(self) -> frozenset[str]:
+        """Return the keys of the single amounts that may be asked for."""
+        return KEYS if self.offered_options is None else frozenset(self.offered_options)
+
+
+async def apply_options(spawner: Choosing, _: Mapping[str, Any]) -> None:
+    """Apply the options of a spawner; JupyterHub's `apply_user_options` for it."""
+    await spawner.apply_options()
+
+
+async def ask(function: Any, spawner: Choosing) -> Any:
+    """Return what a function of the configuration says, which may be async.
+
+    Raises
+    ------
+    ValueError
+        It failed. The message is shown to the user, and what a site's function raises may hold
+        anything: that is for the log.
+    """
+    try:
+        value = function(spawner)
+        return await value if isawaitable(value) else value
+    except web.HTTPError:
+        raise  # a refusal in its own words
+    except Exception as error:
+        name = getattr(function, "__name__", "of its own")
+        spawner.log.exception("The function %s of the configuration failed", name)
+        raise ValueError(
+            f"the function {name} in it failed ({type(error).__name__}), and the hub's log says how"
+        ) from error
