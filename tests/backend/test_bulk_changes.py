@@ -161,7 +161,7 @@ async def test_a_long_list_holds_up_nobody_and_loses_no_change_of_others(rest: R
     whole = asyncio.create_task(rest("PUT", "/v2/apps?force=true", body))
     others = []
     while not whole.done() and len(others) < len(ids):
-        app_id = ids[-1 - len(others)]
+        app_id = ids[len(others)]
         others.append(app_id)
         assert (await rest("PUT", f"/v2/apps{app_id}?force=true", {"mem": 7})).status_code == 200
     assert (await whole).status_code == 200, (await whole).text
