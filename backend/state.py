@@ -72,12 +72,15 @@ class State:
         with self._store.transaction():
             if record.id not in self.apps:
                 self._store.delete_versions(record.id)
-            self._store.save_version(record.app)
-            self.put_app(record)
+            self._store.define_app(record)
+            self._keep(record)
 
     def put_app(self, record: AppRecord) -> None:
         """Keep what happened to an app."""
         self._store.save_app(record)
+        self._keep(record)
+
+    def _keep(self, record: AppRecord) -> None:
         self._forget_owner(record.id)
         self.apps[record.id] = record
         self._known.add(record.id)

@@ -111,7 +111,13 @@ class Store:
 
     def save_app(self, record: AppRecord) -> None:
         """Write an app."""
-        self._db.execute("REPLACE INTO apps VALUES (?, ?)", (record.id, record.model_dump_json()))
+        self._save_app(record, record.app.model_dump_json())
+
+    def _save_app(self, record: AppRecord, definition: str) -> None:
+        """Write an app, its definition already being JSON: most of the work, and often needed twice."""
+        rest = record.model_dump_json(exclude={"app"})
+        body = f'{{"app":{definition},{rest[1:]}'
+        self._db.execute("REPLACE INTO apps VALUES (?, ?)", (record.id, body))
 
     def delete_app(self, app_id: str) -> None:
         """Remove an app; its versions stay until `delete_versions`."""
@@ -119,12 +125,13 @@ class Store:
 
     # -- versions -----------------------------------------------------------------------
 
-    def save_version(self, app: App) -> None:
-        """Keep a definition under its version; of the former ones, the latest and those in use."""
+    def define_app(self, record: AppRecord) -> None:
+        """Write an app of a new version; of its former ones keep the latest and those in use."""
+        app, definition = record.app, record.app.model_dump_json()
         assert app.version is not None
+        self._save_app(record, definition)
         self._db.execute(
-            "REPLACE INTO versions VALUES (?, ?, ?)",
-            (app.id, format_timestamp(app.version), app.model_dump_json()),
+            "REPLACE INTO versions VALUES (?, ?, ?)", (app.id, format_timestamp(app.version), definition)
         )
         self._db.execute(
             "DELETE FROM versions WHERE app_id = ?1"

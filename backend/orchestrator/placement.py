@@ -235,7 +235,7 @@ def impossible(app: App, offers: Sequence[Offer]) -> list[Violation]:
     change, and Marathon waits for it.
     """
     empty = Places(offers)
-    unconstrained = app.model_copy(update={"constraints": []})
+    unconstrained = app.model_copy(update={"constraints": []}) if app.constraints else app
     if not empty.by_host or isinstance(empty.choose(unconstrained), Place):
         return []
     places = list(empty.by_host.values())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Action, Step
 
 # Everything that, when it changes, replaces the app's tasks.
-_CONFIGURATION = tuple(App.model_fields.keys() - {"instances", "version", "version_info"})
+_configuration = attrgetter(*(App.model_fields.keys() - {"instances", "version", "version_info"}))
 
 
 def same_configuration(before: App, after: App) -> bool:
     """Whether the tasks of one definition serve the other as they are."""
-    return all(getattr(before, name) == getattr(after, name) for name in _CONFIGURATION)
+    return bool(_configuration(before) == _configuration(after))
 
 
 def steps(

@@ -46,6 +46,7 @@ class Remains:
         self._archive = archive
         self._limits = limits
         self._spawn = spawn
+        self._trimmed: set[str] = set()  # apps that somebody trims already
 
     async def sweep(self, known: Iterable[str]) -> None:
         """Remove what nobody has a use for any more, but for that of tasks that are `known`.
@@ -83,9 +84,22 @@ class Remains:
             await asyncio.sleep(pause)
             pause = min(pause * 4, _PAUSE_MOST)
         task = self._archive.ended(task_id)
-        surplus = [task_id] if task is None else self._archive.surplus(task.app_id, self._limits.kept_tasks)
-        for surplus_id in surplus:
-            await self._let_go(surplus_id)
+        if task is None:
+            await self._let_go(task_id)
+        elif task.app_id not in self._trimmed:
+            self._trimmed.add(task.app_id)
+            try:
+                await self._trim(task.app_id)
+            finally:
+                self._trimmed.discard(task.app_id)
+
+    async def _trim(self, app_id: str) -> None:
+        """Let go of an app's oldest ended tasks, also of those that come to be too many meanwhile."""
+        tried: set[str] = set()
+        while surplus := set(self._archive.surplus(app_id, self._limits.kept_tasks)) - tried:
+            for task_id in surplus:
+                await self._let_go(task_id)
+            tried |= surplus
 
     async def _let_go(self, task_id: str) -> None:
         """Remove the output of a task, and then forget it; what fails is tried at the next sweep."""

@@ -194,8 +194,7 @@ async def test_ten_thousand_apps_are_loaded_listed_and_joined_by_one_more(
         with store.transaction():
             for number in range(10_000):
                 many = app(id=f"/many/a{number}", instances=0)
-                store.save_version(many)
-                store.save_app(AppRecord(app=many))
+                store.define_app(AppRecord(app=many))
         store.close()
         await backend.start()
         assert len((await rest.get("/v2/apps"))["apps"]) == 10_000
