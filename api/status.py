@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -259,7 +260,7 @@ class Event(Wire):
         found = self["appId"] or self["runSpecId"]
         return found if isinstance(found, str) else None
 
-    @property
+    @cached_property
     def app_ids(self) -> set[str]:
         """Every app that the event is about."""
         plan = self["plan"]

@@ -113,7 +113,7 @@ class Caller:
     @property
     def sees_all(self) -> bool:
         """Whether every app exists for this caller."""
-        return EVERYTHING in self.reads | self.opens
+        return EVERYTHING in self.opens or EVERYTHING in self.reads
 
     @property
     def is_admin(self) -> bool:

@@ -18,6 +18,15 @@ BUFFERED_EVENTS = 1024
 
 
 @dataclass(eq=False)
+class Notice:
+    """An event on its way to its readers."""
+
+    event: Event
+    texts: dict[object, bytes] = field(default_factory=dict)
+    """What is written to whom: worked out once for all who are shown the same, not once for each."""
+
+
+@dataclass(eq=False)
 class Subscription:
     """One reader's queue of events.
 
@@ -31,14 +40,17 @@ class Subscription:
 
     wants: Callable[[Event], bool]
     overrun: Callable[[], None]
-    queue: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
+    queue: asyncio.Queue[Notice] = field(default_factory=asyncio.Queue)
 
-    async def take(self, timeout: float) -> list[Event]:
+    async def take(self, timeout: float) -> list[Notice]:
         """Return all that is collected, at the latest after `timeout` seconds."""
-        try:
-            found = [await asyncio.wait_for(self.queue.get(), timeout)]
-        except TimeoutError:
-            return []
+        found = []
+        if self.queue.empty():
+            try:
+                async with asyncio.timeout(timeout):
+                    found.append(await self.queue.get())
+            except TimeoutError:
+                return []
         while not self.queue.empty():
             found.append(self.queue.get_nowait())
         return found
@@ -60,6 +72,7 @@ class EventBus:
 
     def publish(self, event: Event) -> None:
         """Give an event to all who want it."""
+        notice = Notice(event)
         for subscription in list(self._subscriptions):
             if not subscription.wants(event):
                 continue
@@ -67,7 +80,7 @@ class EventBus:
                 self.unsubscribe(subscription)
                 subscription.overrun()
             else:
-                subscription.queue.put_nowait(event)
+                subscription.queue.put_nowait(notice)
 
 
 def event(event_type: str, **fields: Any) -> Event:

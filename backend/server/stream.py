@@ -11,8 +11,8 @@ from tornado.web import HTTPError, RequestHandler
 from hubfleet.api.status import Event
 
 from .. import events
-from ..access import Forbidden, Unidentified
-from ..events import Subscription
+from ..access import Caller, Forbidden, Unidentified
+from ..events import Notice, Subscription
 from .base import ApiHandler
 from .hiding import shown_to
 
@@ -77,21 +77,28 @@ class EventsHandler(ApiHandler):
         loop = asyncio.get_running_loop()
         good_until = loop.time() + IDENTIFIED_SECONDS
         try:
-            await self._send([attached])
+            await self._send([Notice(attached)])
             while True:
                 found = await subscription.take(KEEP_ALIVE_SECONDS)
                 if loop.time() >= good_until:
                     await self.identify_again()
                     good_until = loop.time() + IDENTIFIED_SECONDS
-                await self._send([event for event in found if self.caller.hears(event)])
+                await self._send([notice for notice in found if self.caller.hears(notice.event)])
         except (StreamClosedError, Unidentified, Forbidden):
             pass
 
-    async def _send(self, found: list[Event]) -> None:
+    async def _send(self, found: list[Notice]) -> None:
         """Send events in one go, or a sign of life if there is none."""
-        for event in found:
-            text = json.dumps(shown_to(self.caller, events.body(event)), separators=(",", ":"))
-            self.write(f"event: {event.event_type}\r\ndata: {text}\r\n\r\n")
-        if not found:
-            self.write("\r\n")
+        self.write(b"".join(text_for(self.caller, notice) for notice in found) or b"\r\n")
         await self.flush()
+
+
+def text_for(caller: Caller, notice: Notice) -> bytes:
+    """Return an event as it is written to a caller."""
+    # All that `shown_to` goes by.
+    shown_alike = caller.opens if caller.hides else None
+    if shown_alike not in notice.texts:
+        event = notice.event
+        text = json.dumps(shown_to(caller, events.body(event)), separators=(",", ":"))
+        notice.texts[shown_alike] = f"event: {event.event_type}\r\ndata: {text}\r\n\r\n".encode()
+    return notice.texts[shown_alike]

@@ -11,8 +11,10 @@ from conftest import RunningBackend
 from rest import Rest, eventually, stream
 
 from hubfleet.backend import events
-from hubfleet.backend.events import BUFFERED_EVENTS, EventBus, Subscription
+from hubfleet.backend.access import Caller, administrator, reader
+from hubfleet.backend.events import BUFFERED_EVENTS, EventBus, Notice, Subscription
 from hubfleet.backend.server.seats import NoSeat, Seats
+from hubfleet.backend.server.stream import text_for
 
 
 async def test_the_life_of_an_app_is_told_in_order(rest: Rest, backend: RunningBackend) -> None:
@@ -155,6 +157,21 @@ async def test_the_bus_lets_go_of_a_subscriber_that_is_too_slow() -> None:
     for number in range(BUFFERED_EVENTS + 2):
         bus.publish(events.event("x", n=number))
     assert overruns == ["slow"]
-    assert [event["n"] for event in await picky.take(1)] == [1]
+    assert [notice.event["n"] for notice in await picky.take(1)] == [1]
     assert len(await slow.take(1)) == BUFFERED_EVENTS
     assert await picky.take(0.01) == []
+
+
+def test_an_event_is_written_out_once_for_all_who_are_shown_the_same() -> None:
+    app = {"id": "/a", "env": {"SECRET": "x"}}
+    notice = Notice(events.event("api_post_event", appDefinition=app))
+    everything = text_for(administrator("one"), notice)
+    assert text_for(administrator("another"), notice) is everything
+    assert b'"SECRET":"x"' in everything
+    hidden = text_for(reader("somebody"), notice)
+    assert text_for(reader("somebody else"), notice) is hidden
+    assert b'"SECRET":"(hidden)"' in hidden
+    own = Caller("alice", reads=frozenset({""}), opens=frozenset({"/a"}))
+    other = events.event("api_post_event", appDefinition={**app, "id": "/a/b"})
+    assert b'"SECRET":"x"' in text_for(own, Notice(other))
+    assert b'"SECRET":"(hidden)"' in text_for(own, notice)
