@@ -12,6 +12,7 @@ from traitlets.config import Config
 from traitlets.config.loader import ConfigFileNotFound, LazyConfigValue, PyFileConfigLoader
 
 from .config import Backend
+from .config_limits import LimitSettings
 from .config_tasks import TaskSettings
 
 
@@ -54,7 +55,7 @@ def template() -> str:
     """Return a configuration file with every setting, its help and its default, all as comments."""
     # Not traitlets' own text: that is sorted by name, and takes the indent of most examples away.
     lines = ["c = get_config()"]
-    written = {name: None for part in (Backend, TaskSettings) for name in vars(part)}
+    written = {name: None for part in (Backend, LimitSettings, TaskSettings) for name in vars(part)}
     for name in filter(Backend.class_trait_names(config=True).__contains__, written):
         trait = Backend.class_traits()[name]
         lines += ["", *_commented(trait.help), f"# c.Backend.{name} = {trait.default()!r}"]

@@ -24,7 +24,7 @@ from .drivers.process import ProcessDriver
 from .events import EventBus
 from .garbage import Garbage
 from .metrics import Metrics
-from .orchestrator.limits import TaskLimits
+from .orchestrator.limits import DeploymentLimits, TaskLimits
 from .orchestrator.orchestrator import Orchestrator
 from .quotas import QuotaRules
 from .server.application import make_application
@@ -141,6 +141,7 @@ async def serve(
             kept_seconds=config.kept_seconds,
         ),
         config.service_ports,
+        DeploymentLimits(config.max_deployments, config.max_deployments_of_caller),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -23,6 +23,7 @@ from ..records import AppRecord, DeploymentRecord, Goal, Instance
 from ..state import State
 from ..tree import groups_of
 from . import dependencies, plans
+from .limits import DeploymentLimits
 from .placement import impossible
 from .refusals import (
     AppExists,
@@ -35,15 +36,6 @@ from .refusals import (
     TooManyOfShare,
 )
 from .service_ports import RANGE, ServicePorts
-
-MAX_DEPLOYMENTS = 100
-"""Most deployments at once, as Marathon's ``--max_running_deployments``."""
-
-MAX_OF_A_SHARE = 20
-"""Most deployments at once of one user, so that nobody takes the room of all."""
-
-KEPT_ROOM = 20
-"""Of the most at once, as many as all users together leave to the administrator, the spawner that is."""
 
 Permit = Callable[[Mapping[str, App | None]], None]
 """Is told what each app is to become, None for one that goes, and raises to refuse; it must not wait."""
@@ -68,6 +60,8 @@ class Changes:
         Called with the ids of the apps of each accepted change, after it is stored.
     service_ports
         The first and the last service port that apps are given.
+    limits
+        How many deployments there may be at once.
     """
 
     def __init__(
@@ -77,8 +71,10 @@ class Changes:
         offers: Callable[[], Sequence[Offer]],
         accepted: Callable[[Iterable[str]], None],
         service_ports: tuple[int, int] = RANGE,
+        limits: DeploymentLimits | None = None,
     ) -> None:
         self._state = state
+        self._limits = limits or DeploymentLimits()
         self._bus = bus
         self._offers = offers
         self._accepted = accepted
@@ -303,9 +299,10 @@ class Changes:
     def _check_room(self, replaced: Mapping[str, DeploymentRecord], share: str | None) -> None:
         """Refuse one deployment more than may be under way, beside those that it replaces."""
         staying = [each for each in self._state.deployments.values() if each.id not in replaced]
-        if share is not None and sum(each.share == share for each in staying) >= MAX_OF_A_SHARE:
-            raise TooManyOfShare(share, MAX_OF_A_SHARE)
-        most = MAX_DEPLOYMENTS if share is None else MAX_DEPLOYMENTS - KEPT_ROOM
+        limits = self._limits
+        if share is not None and sum(each.share == share for each in staying) >= limits.of_share:
+            raise TooManyOfShare(share, limits.of_share)
+        most = limits.in_all if share is None else limits.of_shares
         if len(staying) >= most:
             raise TooManyDeployments(most)
 

@@ -1,8 +1,29 @@
-"""How long things about tasks may take, and how much of them is kept: what an administrator may decide."""
+"""How long things may take, how many there may be, and how much is kept: what an administrator may decide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DeploymentLimits:
+    """How many deployments there may be at once.
+
+    Parameters
+    ----------
+    in_all
+        The most of all together, as Marathon's ``--max_running_deployments``.
+    of_share
+        The most of one user, so that nobody takes the room of all.
+    """
+
+    in_all: int = 100
+    of_share: int = 20
+
+    @property
+    def of_shares(self) -> int:
+        """The most of all users together: a fifth is the administrator's, and the hub's."""
+        return self.in_all - self.in_all // 5
 
 
 @dataclass(frozen=True)

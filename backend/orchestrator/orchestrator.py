@@ -30,7 +30,7 @@ from .changes import Changes
 from .deployments import Deployments
 from .ends import TaskEnd
 from .history import History
-from .limits import TaskLimits
+from .limits import DeploymentLimits, TaskLimits
 from .placer import Allocation, Placer
 from .probing import Probing
 from .readiness import Readiness
@@ -68,6 +68,8 @@ class Orchestrator:
         The bounds of every task.
     service_ports
         The first and the last service port that apps are given.
+    deployment_limits
+        How many deployments there may be at once.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Orchestrator:
         base_environment: Callable[[str | None], Mapping[str, str]],
         limits: TaskLimits | None = None,
         service_ports: tuple[int, int] = RANGE,
+        deployment_limits: DeploymentLimits | None = None,
     ) -> None:
         self.state = state
         self.bus = bus
@@ -90,7 +93,7 @@ class Orchestrator:
         """Done with an exception when the orchestrator cannot go on."""
         spawn = self._background.spawn
         self._history = History(state.archive)
-        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports)
+        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports, deployment_limits)
         self.placer = Placer(state, driver, self._place, self._history.waits)
         self.read_output = driver.read_output
         turns = Turns()

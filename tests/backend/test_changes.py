@@ -13,7 +13,8 @@ from hubfleet.api.app import App
 from hubfleet.backend.drivers import Offer
 from hubfleet.backend.events import EventBus
 from hubfleet.backend.normal import normal
-from hubfleet.backend.orchestrator.changes import MAX_DEPLOYMENTS, MAX_OF_A_SHARE, Changes
+from hubfleet.backend.orchestrator.changes import Changes
+from hubfleet.backend.orchestrator.limits import DeploymentLimits
 from hubfleet.backend.orchestrator.plans import same_configuration
 from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments, TooManyOfShare
 from hubfleet.backend.records import Condition, Goal, Instance
@@ -111,7 +112,7 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing_of_the_change(
 
 
 def test_too_much_at_once_is_refused_but_never_an_end(gate: Gate) -> None:
-    for number in range(MAX_DEPLOYMENTS):
+    for number in range(DeploymentLimits.in_all):
         gate.changes.create(app(f"/a{number}"))
     with pytest.raises(TooManyDeployments, match="Max number \\(100\\)"):
         gate.changes.create(app("/b"))
@@ -119,11 +120,11 @@ def test_too_much_at_once_is_refused_but_never_an_end(gate: Gate) -> None:
     gate.changes.cancel(gate.changes.remove("/a1").id)
     gate.changes.create(app("/b"))
     gate.changes.remove("/b")
-    assert len(gate.state.deployments) == MAX_DEPLOYMENTS
+    assert len(gate.state.deployments) == DeploymentLimits.in_all
 
 
 def test_one_users_deployments_leave_room_for_others(gate: Gate) -> None:
-    for number in range(MAX_OF_A_SHARE):
+    for number in range(DeploymentLimits.of_share):
         gate.changes.create(app(f"/u/a{number}"), share="/u")
     with pytest.raises(TooManyOfShare, match="/u has 20 deployments under way"):
         gate.changes.create(app("/u/b"), share="/u")

@@ -20,6 +20,7 @@ c.Backend.body_seconds = 0.3
 c.Backend.idle_seconds = 0.3
 c.Backend.reader_seconds = 0.5
 c.Backend.max_connections = 8
+c.Backend.max_deployments = 2
 c.Backend.max_connections_of_address = 5
 """
 
@@ -121,3 +122,12 @@ async def test_who_does_not_read_is_let_go(strict: RunningBackend) -> None:
 
     await eventually(gone)
     client.close()
+
+
+async def test_there_are_as_many_deployments_as_the_settings_say(strict: RunningBackend) -> None:
+    rest = Rest(strict.url, strict.admin_token)
+    for number in range(2):
+        await rest.create(f"/waits{number}", constraints=[["rack", "LIKE", "none"]])
+    refused = await rest("POST", "/v2/apps", {"id": "/third", "cmd": "sleep 1"})
+    assert "Max number (2) of running deployments" in refused.json()["message"]
+    assert (await rest("DELETE", "/v2/apps/waits0")).status_code == 200, "an end is always taken"
