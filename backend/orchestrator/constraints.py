@@ -106,9 +106,13 @@ def _groups(field: str, placed: Mapping[str, int], offers: Mapping[str, Offer]) 
     """Return how many instances there are by the value of a field; None are those without one."""
     found: Counter[str | None] = Counter()
     for host, count in placed.items():
-        # Of a host that is gone only its name is known.
-        found[_value(offers.get(host) or Offer(host, 0, 0, 0), field)] += count
+        found[group_of(host, field, offers)] += count
     return found
+
+
+def group_of(host: str, field: str, offers: Mapping[str, Offer]) -> str | None:
+    """Return the value that a place has in a field; of a host that is gone only its name is known."""
+    return _value(offers.get(host) or Offer(host, 0, 0, 0), field)
 
 
 def _value(offer: Offer, field: str) -> str | None:

@@ -207,7 +207,7 @@ class Orchestrator:
         self._deployments.begin(app_id)
         self._readiness.review(app_id)
         app, motion = self.state.standing(app_id), self._deployments.motion(app_id)
-        decision = scaling.decide(app, self.state.instances_of(app_id), motion)
+        decision = scaling.decide(app, self.state.instances_of(app_id), motion, self._driver.offers())
         with self.state.transaction():
             if app is not None and motion is not Motion.RESTART:
                 self._follow(app)

@@ -7,15 +7,19 @@ what is being done to the app (``marathon-v2`` 4.6 and 4.7).
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
 from hubfleet.api.app import App
 
+from ..drivers import Offer
 from ..records import Condition, Goal, Instance, config_version
+from .constraints import group_of
+
+_Groups = tuple[tuple[str, str | None], ...]  # fields, and their values where an instance is; empty: nowhere
 
 # Cheapest to lose first: what is dying or has not begun, then what has not got far.
 _KILL_ORDER = (Condition.KILLING, Condition.SCHEDULED, Condition.PROVISIONED, Condition.RUNNING)
@@ -42,7 +46,9 @@ class Decision:
     kill: list[Instance] = field(default_factory=list)
 
 
-def decide(app: App | None, instances: Sequence[Instance], motion: Motion) -> Decision:
+def decide(
+    app: App | None, instances: Sequence[Instance], motion: Motion, offers: Sequence[Offer] = ()
+) -> Decision:
     """Return the next step of an app.
 
     Parameters
@@ -53,6 +59,8 @@ def decide(app: App | None, instances: Sequence[Instance], motion: Motion) -> De
         All instances of the app, whatever becomes of them.
     motion
         What is being done to it.
+    offers
+        The places there are, by whose fields what is left can be kept spread.
     """
     wanted = [instance for instance in instances if instance.goal is Goal.RUNNING]
     if app is None:
@@ -61,12 +69,13 @@ def decide(app: App | None, instances: Sequence[Instance], motion: Motion) -> De
         # Also while the last of the old ones are only dying: they still take up capacity.
         version = config_version(app)
         if any(instance.config_version != version for instance in instances):
-            return _replace(app, instances, wanted)
+            return _replace(app, instances, wanted, offers)
     ending = any(instance.goal is Goal.STOPPED for instance in instances)
     waits = ending and (motion is Motion.SCALE or is_single(app))
+    choose = _least_ready if motion is Motion.RESTART else _victims
     return Decision(
         start=0 if waits else max(0, app.instances - len(wanted)),
-        kill=_victims(app, wanted, len(wanted) - app.instances),
+        kill=choose(app, wanted, len(wanted) - app.instances, offers),
     )
 
 
@@ -92,13 +101,15 @@ def _exact(product: float) -> float:
     return round(product, 9)
 
 
-def _replace(app: App, instances: Sequence[Instance], wanted: Sequence[Instance]) -> Decision:
+def _replace(
+    app: App, instances: Sequence[Instance], wanted: Sequence[Instance], offers: Sequence[Offer]
+) -> Decision:
     """Return the next step of a rolling restart, within the bounds of the upgrade strategy."""
     version = config_version(app)
     current = [instance for instance in wanted if instance.config_version == version]
     outdated = [instance for instance in wanted if instance.config_version != version]
     floor, ceiling = bounds(app)
-    surplus = _victims(app, current, len(current) - app.instances)
+    surplus = _least_ready(app, current, len(current) - app.instances, offers)
     # Former tasks have been ready, if that was ever asked of them: readiness is the new ones' matter.
     serving = [instance for instance in outdated if instance.serves]
     useless = [instance for instance in outdated if not instance.serves]
@@ -116,16 +127,27 @@ def _replace(app: App, instances: Sequence[Instance], wanted: Sequence[Instance]
     )
     return Decision(
         start=max(0, min(app.instances - len(current), ceiling - there)),
-        kill=[*surplus, *useless, *_victims(app, serving, spare)],
+        kill=[*surplus, *useless, *_victims(app, serving, spare, offers)],
     )
 
 
-def _victims(app: App, candidates: Sequence[Instance], count: int) -> list[Instance]:
+def _least_ready(
+    app: App, candidates: Sequence[Instance], count: int, offers: Sequence[Offer]
+) -> list[Instance]:
+    """Return the `count` instances that an app in a restart misses least.
+
+    Those first that are not ready, however the others are spread: these may be just enough.
+    """
+    victims = _victims(app, [each for each in candidates if not each.ready], count, offers)
+    return victims + _victims(app, [each for each in candidates if each.ready], count - len(victims), offers)
+
+
+def _victims(app: App, candidates: Sequence[Instance], count: int, offers: Sequence[Offer]) -> list[Instance]:
     """Return the `count` instances that an app misses least (``marathon-v2`` 4.6).
 
-    What has no place yet goes first; then what keeps the hosts evenly used, if the app is
-    to be spread over them; of those that run the ones that do not serve, so that a surplus
-    never costs what is needed.
+    What has no place yet goes first; then what keeps the groups even over which the app is to
+    be spread; of those that run the ones that are not ready, so that a surplus never costs
+    what is needed.
     """
 
     def cost(instance: Instance) -> tuple[int, bool, float]:
@@ -134,23 +156,37 @@ def _victims(app: App, candidates: Sequence[Instance], count: int) -> list[Insta
         return _KILL_ORDER.index(instance.condition), instance.ready, age_order
 
     ordered = sorted(candidates, key=cost)
-    if not _spread_over_hosts(app):
+    fields = [constraint[0] for constraint in app.constraints if constraint[1].upper() == "GROUP_BY"]
+    if not fields or count >= len(ordered):
         return ordered[: max(0, count)]
-    on_host = Counter(instance.host for instance in ordered if instance.host)
+    return _evenly(ordered, count, fields, {offer.host: offer for offer in offers})
+
+
+def _evenly(
+    ordered: Sequence[Instance], count: int, fields: Sequence[str], offers: Mapping[str, Offer]
+) -> list[Instance]:
+    """Return `count` of the instances such that those left are spread; of equal ones the first.
+
+    The next to go is the one whose groups, one for each field, are the largest together.
+    """
+    alike: dict[_Groups, deque[tuple[int, Instance]]] = {}
+    for rank, instance in enumerate(ordered):
+        groups = tuple((field, group_of(instance.host, field, offers)) for field in fields)
+        alike.setdefault(groups if instance.host else (), deque()).append((rank, instance))
+    sizes = Counter(group for groups, found in alike.items() for group in groups for _ in found)
+
+    def next_cost(groups: _Groups) -> tuple[float, int]:
+        together = sum(sizes[group] for group in groups) if groups else math.inf
+        return -together, alike[groups][0][0]
+
     victims: list[Instance] = []
-    while ordered and len(victims) < count:
-        victim = min(ordered, key=lambda each: -on_host[each.host] if each.host else -math.inf)
-        ordered.remove(victim)
-        on_host[victim.host] -= 1
-        victims.append(victim)
+    while alike and len(victims) < count:
+        groups = min(alike, key=next_cost)
+        victims.append(alike[groups].popleft()[1])
+        sizes.subtract(groups)
+        if not alike[groups]:
+            del alike[groups]
     return victims
-
-
-def _spread_over_hosts(app: App) -> bool:
-    return any(
-        constraint[0].lstrip("@") == "hostname" and constraint[1].upper() == "GROUP_BY"
-        for constraint in app.constraints
-    )
 
 
 def settled(app: App | None, instances: Sequence[Instance], motion: Motion, since: datetime) -> bool:
