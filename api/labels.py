@@ -17,3 +17,6 @@ CLUSTER = "HUBFLEET_CLUSTER"
 
 KEEP = "HUBFLEET_KEEP"
 """``true`` keeps a server from being stopped because nobody uses it."""
+
+PREFORK = "HUBFLEET_PREFORK"
+"""Whether tasks may be started from a warm template (``true``, the default) or not (``false``)."""

@@ -126,6 +126,7 @@ async def serve(
         attributes=config.attributes,
         region=config.region,
         zone=config.zone,
+        environment=base_environment(os.environ, None),
     )
     orchestrator = Orchestrator(
         State(store),

@@ -16,14 +16,14 @@ SWEEP_SECONDS = 10.0
 
 _FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.2
 
-Settled = Callable[["Task", "StartError | None"], None]
-"""Told how a start went."""
+Settled = Callable[["Task | None", "StartError | None"], None]
+"""Told how a start went: the task, or why there is none."""
 
 
 class Task:
     """One task and what is known of its processes."""
 
-    __slots__ = ("known", "outcome", "outcome_text", "record", "sweep", "waiting", "watched")
+    __slots__ = ("known", "outcome", "outcome_text", "record", "sweep", "template", "waiting", "watched")
 
     def __init__(self, record: Record, *, watched: bool = True) -> None:
         self.record = record
@@ -32,6 +32,7 @@ class Task:
         self.outcome = -1  # descriptor, while starting
         self.outcome_text = b""
         self.waiting: list[Settled] = []
+        self.template: str | None = None  # kind of the template that it was forked from
         self.known: set[Identity] = set()
         self.sweep: Sweep | None = None
 

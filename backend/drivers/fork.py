@@ -13,11 +13,17 @@ import os
 import signal
 import sys
 import warnings  # noqa: F401 - os.execvpe imports it, when the task's account may not reach it any more
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 
 from .order import Order, StartError
 from .prepare import prepare
 from .proctree import MARKER
+
+TYPE_CHECKING = False  # as typing's, whose import would cost the launcher a megabyte
+if TYPE_CHECKING:
+    from typing import NoReturn, TypeVar
+
+    Become = TypeVar("Become")
 
 
 class Forked:
@@ -30,13 +36,16 @@ class Forked:
     outcome
         Descriptor that ends when the task's program runs, or gives the reason why it does not
         (see `read_outcome`).
+    template
+        Kind of the template that it was forked from, or None.
     """
 
-    __slots__ = ("_gate", "outcome", "pid")
+    __slots__ = ("_gate", "outcome", "pid", "template")
 
-    def __init__(self, pid: int, gate: int, outcome: int) -> None:
+    def __init__(self, pid: int, gate: int, outcome: int, template: str | None = None) -> None:
         self.pid = pid
         self.outcome = outcome
+        self.template = template
         self._gate = gate
 
     def release(self) -> None:
@@ -70,7 +79,8 @@ def fork_task(order: Order) -> Forked:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_task(order, gate=descriptors[0], outcome=descriptors[3])
+                gate, outcome = descriptors[0], descriptors[3]
+                become_task(lambda: order if os.read(gate, 1) else None, execute, gate, outcome)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except OSError as error:
@@ -88,13 +98,33 @@ def fork_task(order: Order) -> Forked:
 
 def read_outcome(message: bytes) -> StartError | None:
     """Return why a task did not start, from all that its `Forked.outcome` gave; None if it runs."""
-    if not message:
-        return None
-    return StartError(message[1:].decode(errors="replace"), refused=message[:1] == b"R")
+    _, reason = split_outcome(message)
+    return StartError(reason[1:].decode(errors="replace"), refused=reason[:1] == b"R") if reason else None
 
 
-def _become_task(order: Order, gate: int, outcome: int) -> None:
-    """Become the task, in the new process; never return."""
+def split_outcome(message: bytes) -> tuple[str, bytes]:
+    """Return why a task was executed although a template was there, or nothing, and the rest."""
+    if message[:1] != b"E":
+        return "", message
+    why, _, rest = message[1:].partition(b"\n")
+    return why.decode(errors="replace"), rest
+
+
+def become_task(
+    receive: Callable[[], Order | None], run: Callable[[Order], Become], gate: int, outcome: int
+) -> Become:
+    """Become a task, in the new process.
+
+    Parameters
+    ----------
+    receive
+        Waits for the release and returns the order, or None to end without a trace.
+    run
+        Runs the command in the process that is made fit for it. What it returns, should
+        it return, is returned.
+    gate, outcome
+        The two descriptors that lead back; they are closed when `run` has returned, or by exec.
+    """
     try:
         # First of all the launcher's lock and sockets: they must not outlive it in here.
         for name in os.listdir("/proc/self/fd"):
@@ -103,27 +133,37 @@ def _become_task(order: Order, gate: int, outcome: int) -> None:
                     os.close(int(name))
                 except OSError:
                     pass  # the listing's own
-        if not os.read(gate, 1):
+        order = receive()
+        if order is None:
             os._exit(0)
         try:
             prepare(order)
-            environment = {**order.environment, MARKER: order.task_id}
-            _execute(order.command, environment)
+            result = run(order)
         except StartError as error:
             kind = b"R" if error.refused else b"L"
             os.write(outcome, kind + str(error).encode(errors="replace")[:4000])
+            os._exit(127)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os.write(outcome, b"LThe launcher failed in the new process; launcher.log says how.")
-    finally:
         os._exit(127)
+    os.close(gate)
+    os.close(outcome)
+    return result
 
 
-def _execute(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Replace this process by the command, looked up on the environment's own PATH."""
-    program = command[0]
+def execute(order: Order) -> NoReturn:
+    """Replace this process by the command, looked up on the environment's own PATH.
+
+    Raises
+    ------
+    StartError
+        If that cannot be done.
+    """
+    program = order.command[0]
+    environment = {**order.environment, MARKER: order.task_id}
     try:
-        os.execvpe(program, list(command), environment)  # noqa: S606 - no shell, on purpose
+        os.execvpe(program, list(order.command), environment)  # noqa: S606 - no shell, on purpose
     except FileNotFoundError as error:
         if "/" in program and os.path.lexists(program):
             sentence = f"cannot run {program}: the interpreter or link that it names is not there"

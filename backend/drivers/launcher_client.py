@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class LauncherClient:
         How much the launcher is to keep of a task's stdout or stderr that has become twice as long.
     control_groups
         Whether a launcher that is started may use the machine's control groups.
+    wishes
+        Verbs, and their fields, that every launcher is told which knows them.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class LauncherClient:
         on_exit: Callable[[Message], None],
         output_bytes: int = KEPT_BYTES,
         control_groups: bool = True,
+        wishes: Mapping[str, Message] | None = None,
     ) -> None:
+        self._wishes = wishes or {}
         self._state_dir = state_dir
         self._output_bytes = output_bytes
         self._options = () if control_groups else (WITHOUT_GROUPS,)
@@ -209,6 +213,9 @@ class LauncherClient:
                 self.pid = hello["pid"]
                 self.features = frozenset(hello.get("features", ()))
                 self.groups = hello.get("groups", {})
+                for verb, fields in self._wishes.items():
+                    if verb in self.features:
+                        await self._ask_first(verb, **fields)
                 self._on_tasks((await self._ask_first("list"))["tasks"])
             except (ConnectionError, BlockingIOError) as error:
                 # It was just leaving, or has more clients in its queue than it takes.

@@ -4,20 +4,24 @@ A request is ``{"id": ..., "verb": ..., ...}``; its reply repeats the id and hol
 ``"error"``, a sentence, with ``"refused": true`` where asking again is of no use. ``{"exit": {...}}`` is
 pushed to every client when a task has ended.
 
-=======  =========================================================  =============================
-verb     fields                                                     ok
-=======  =========================================================  =============================
-hello    output_bytes: kept of a long stdout or stderr               protocol, pid, features, groups
-start    task_id, command, environment, sandbox, user,              pid
-         cpus, mem, mounts
-execute  as start, and seconds                                      code, or null if it was not
-                                                                    done in time
-signal   task_id, signal
-list                                                                tasks: a list of
-                                                                    task_id, pid, sandbox, ended,
-                                                                    exit_code, signal, excess, mem
-forget   task_id
-=======  =========================================================  =============================
+=========  =============================================  ================================
+verb       fields                                         ok
+=========  =============================================  ================================
+hello      output_bytes: kept of a long stdout or stderr  protocol, pid, features, groups
+start      task_id, command, environment, sandbox, user,  pid
+           cpus, mem, mounts, prefork
+execute    as start, and seconds                          code, or null if it was not
+                                                          done in time
+signal     task_id, signal
+list                                                      tasks: a list of
+                                                          task_id, pid, sandbox, ended,
+                                                          exit_code, signal, excess, mem
+forget     task_id
+prefork    python, environment, warm: what
+           `prefork.Templates` are configured with
+templates                                                 templates: a list of kind, pid,
+                                                          ready, forked, executed, reason
+=========  =============================================  ================================
 
 The refusal of a start whose task has ended also has ``"ended": true`` and the ``"pid"`` it had.
 
@@ -49,7 +53,7 @@ from .rotation import Rotation
 from .supervisor import Supervisor
 
 PROTOCOL = 1
-FEATURES = ("execute",)
+FEATURES = ("execute", "prefork")
 """What launchers of the first version could not do."""
 MOUNTS = "mounts"
 """Announced where tasks can have mounts."""
@@ -106,7 +110,9 @@ class Server:
         self._verbs: Mapping[str, Callable[[Mapping[str, object]], object]] = {
             "hello": self._hello,
             "signal": self._signal,
-            "list": lambda request: {"tasks": [_describe(t.record) for t in self.supervisor.tasks.values()]},
+            "list": self._list,
+            "prefork": self._prefork,
+            "templates": lambda request: {"templates": self.supervisor.templates.describe()},
             "forget": self._forget,
         }
         self._rotation = Rotation(log)
@@ -228,11 +234,13 @@ class Server:
             reply = {"id": request_id, "error": "The launcher failed on this request; launcher.log says how."}
         self._send(client, reply)
 
-    def _settled(self, client: Client, request_id: object, task: Task, error: StartError | None) -> None:
-        record = task.record
-        if error is not None:
+    def _settled(
+        self, client: Client, request_id: object, task: Task | None, error: StartError | None
+    ) -> None:
+        if task is None or error is not None:
+            assert error is not None
             reply = _start_error(request_id, error)
-        elif record.ended:
+        elif (record := task.record).ended:
             reply = {
                 "id": request_id,
                 "error": f"Task {record.task_id} has already ended; a task id serves once, so use another.",
@@ -261,6 +269,22 @@ class Server:
 
     def _running(self) -> list[Record]:
         return [task.record for task in self.supervisor.tasks.values() if not task.record.ended]
+
+    def _list(self, request: Mapping[str, object]) -> object:
+        self.supervisor.settle()
+        return {"tasks": [_describe(task.record) for task in self.supervisor.tasks.values()]}
+
+    def _prefork(self, request: Mapping[str, object]) -> None:
+        python, environment, warm = (request.get(name) for name in ("python", "environment", "warm"))
+        if python is not None and not (isinstance(python, str) and os.path.isabs(python)):
+            raise BadRequest(f"The python of templates is an absolute path or nothing, not {python!r}.")
+        if not isinstance(environment, dict) or not all(
+            isinstance(value, str) and "\0" not in name + value for name, value in environment.items()
+        ):
+            raise BadRequest("The environment of templates must map names to texts without zero bytes.")
+        if not isinstance(warm, list) or not all(isinstance(kind, str) for kind in warm):
+            raise BadRequest("The kinds of templates to be made at once must be a list of texts.")
+        self.supervisor.templates.configure(python, environment, warm)
 
     def _signal(self, request: Mapping[str, object]) -> None:
         signum = request.get("signal")

@@ -67,6 +67,8 @@ class Order:
     ----------
     beside
         Process id of the running task that this is a command for, or None for a task of its own.
+    prefork
+        Whether it may be forked from a template.
     groups
         Files that the new process writes its id to, to be in the control groups of its task.
     """
@@ -79,6 +81,7 @@ class Order:
         "groups",
         "mem",
         "mounts",
+        "prefork",
         "sandbox",
         "task_id",
         "user",
@@ -103,6 +106,7 @@ class Order:
         self.cpus = cpus
         self.mem = mem
         self.mounts = mounts
+        self.prefork = False
         self.beside: int | None = None
         self.groups: Sequence[str] = ()
 
@@ -143,7 +147,9 @@ class Order:
         if not isinstance(mounts, list):
             raise StartError(f"The mounts of task {task_id} must be a list.")
         binds = [_bind(task_id, mount) for mount in mounts]
-        return cls(task_id, command, environment, sandbox, user, cpus, mem, binds)
+        order = cls(task_id, command, environment, sandbox, user, cpus, mem, binds)
+        order.prefork = request.get("prefork") is True
+        return order
 
 
 def _bind(task_id: str, mount: object) -> Bind:

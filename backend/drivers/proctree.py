@@ -165,9 +165,9 @@ class Snapshot:
         """Return the living processes of a session, and what descends from them."""
         return self._closure([*self._in_session.get(leader, ())])
 
-    def descendants(self, pid: int) -> list[Process]:
-        """Return the living processes that descend from this one, without itself."""
-        return self._closure(self._children.get(pid, ()))
+    def descendants(self, pid: int, but: Set[int] = frozenset()) -> list[Process]:
+        """Return the living processes that descend from this one, without it and the children in `but`."""
+        return self._closure(child for child in self._children.get(pid, ()) if child.pid not in but)
 
     def _closure(self, roots: Iterable[Process]) -> list[Process]:
         """Return the roots and all that descends from them; never this process nor what it forked."""

@@ -22,10 +22,11 @@ from .adoption import find_lost
 from .cgroups import Groups
 from .commands import Commands, Done
 from .custody import LONGEST_PAUSE, Settled, Sweep, Task
-from .fork import fork_task, read_outcome
+from .fork import Forked, fork_task, read_outcome, split_outcome
 from .journal import Journal, Record
 from .limits import Limits
 from .order import Order, StartError
+from .prefork import Templates
 from .proctree import Process, Snapshot, boot_id, read_process, send_signal
 
 _REWRITE_LINES = 5000
@@ -67,13 +68,17 @@ class Supervisor:
         self._boot = boot_id()
         self._children: dict[int, Task] = {}
         self._commands = Commands()
+        # Tasks for which a template was asked, and who waits for them.
+        self._asked: dict[str, list[Settled]] = {}
+        self.templates = Templates(watch, unwatch, log)
         self._snapshot: Snapshot | None = None
         self.tasks: dict[str, Task] = {}
 
     @property
     def busy(self) -> bool:
         """Whether a task is not over yet, or an exit is not on disk yet."""
-        return self._journal.behind or any(not task.record.ended for task in self.tasks.values())
+        alive = any(not task.record.ended for task in self.tasks.values())
+        return alive or bool(self._asked) or self._journal.behind
 
     def adopt(self, state_dir: str) -> None:
         """Take over what the launcher before this one has left: in the journal, and running."""
@@ -105,12 +110,23 @@ class Supervisor:
             If that is known at once.
         """
         task = self.tasks.get(order.task_id)
-        if task is None:
-            self._fork(order).waiting.append(settled)
+        if order.task_id in self._asked:
+            self._asked[order.task_id].append(settled)
+        elif task is None:
+            kind = self.templates.ask(order, partial(self._arrived, order))
+            if kind is None:
+                self._fork(order).waiting.append(settled)
+            else:
+                self._asked[order.task_id] = [settled]
         elif task.outcome >= 0:
             task.waiting.append(settled)
         else:
             settled(task, None)
+
+    def settle(self) -> None:
+        """Start what a template was asked for without it: what is told of the tasks now must be all."""
+        if self._asked:
+            self.templates.give_up()
 
     def execute(self, order: Order, seconds: float, done: Done) -> None:
         """Run a command beside a running task; `done` is told how it went.
@@ -132,6 +148,8 @@ class Supervisor:
 
     def signal(self, task_id: str, signum: int) -> None:
         """Send a signal to every process of a task; a task that is gone is no error."""
+        if task_id in self._asked:
+            self.settle()
         task = self.tasks.get(task_id)
         if task is None or task.record.ended:
             return
@@ -170,6 +188,7 @@ class Supervisor:
                 return
             pid = ended.si_pid
             is_command = self._commands.ending(pid)
+            self.templates.ended(pid)
             _, status = os.waitpid(pid, 0)
             if is_command:
                 self._commands.ended(pid, status)
@@ -202,8 +221,7 @@ class Supervisor:
         if self._groups.pending:
             self._groups.catch_up()
             times.append(now + LONGEST_PAUSE)
-        if (due_command := self._commands.tick(now)) is not None:
-            times.append(due_command)
+        times += filter(None, (self._commands.tick(now), self.templates.tick(now)))
         if self._journal.behind:
             try:
                 self._journal.catch_up()
@@ -231,20 +249,36 @@ class Supervisor:
             self._snapshot = self._look()
         return [process.pid for process in self._find_processes(self.tasks[task_id], self._snapshot)]
 
-    def _fork(self, order: Order) -> Task:
+    def _arrived(self, order: Order, forked: Forked | None) -> None:
+        """Go on with a task for which a template was asked, with the process that came or without."""
+        waiting = self._asked.pop(order.task_id)
+        if forked is not None:
+            # Whoever died on the way may be reaped already.
+            process = read_process(forked.pid)
+            if process is None or process.parent != os.getpid():
+                forked.abandon()
+                forked = None
+        try:
+            self._fork(order, forked).waiting += waiting
+        except StartError as error:
+            for settled in waiting:
+                settled(None, error)
+
+    def _fork(self, order: Order, forked: Forked | None = None) -> Task:
+        """Let a new process become a task: one that waits for that already, or one that is forked now."""
         try:
             order.groups = self._groups.make(order.task_id, order.cpus, order.mem)
         except OSError as error:
             # It is found by the process tree then, and its memory measured.
             self._log(f"Task {order.task_id} has no control group: {error}")
         try:
-            return self._fork_into(order)
+            return self._take_charge(order, forked or fork_task(order))
         except StartError:
             self._groups.remove(order.task_id)
             raise
 
-    def _fork_into(self, order: Order) -> Task:
-        forked = fork_task(order)
+    def _take_charge(self, order: Order, forked: Forked) -> Task:
+        """Write a new process down, and release it."""
         self._snapshot = None
         process = read_process(forked.pid)
         if process is None:
@@ -263,6 +297,7 @@ class Supervisor:
             ) from error
         task = self.tasks[order.task_id] = self._children[forked.pid] = Task(record)
         task.outcome = forked.outcome
+        task.template = forked.template
         self._watch(forked.outcome, partial(self._read_outcome, task))
         forked.release()
         return task
@@ -278,6 +313,8 @@ class Supervisor:
         os.close(task.outcome)
         task.outcome = -1
         error = read_outcome(task.outcome_text)
+        if task.template is not None:
+            self.templates.note(task.template, split_outcome(task.outcome_text)[0])
         if error is not None:
             self._drop(task)
         waiting, task.waiting = task.waiting, []
@@ -326,9 +363,9 @@ class Supervisor:
     def _sweep(self, task: Task, sweep: Sweep, snapshot: Snapshot, now: float) -> None:
         """Kill what is left of a task whose leader has ended; if nothing is, the task has ended."""
         remains = self._find_processes(task, snapshot)
-        if not any(other.runs for other in self.tasks.values()):
+        if not self._asked and not any(other.runs for other in self.tasks.values()):
             # With no task running, whatever came to us as subreaper is left over from one that ran.
-            remains += snapshot.descendants(os.getpid())
+            remains += snapshot.descendants(os.getpid(), but=self.templates.pids)
         if not remains:
             self._end(task)
         elif now >= sweep.until:

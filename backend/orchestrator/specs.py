@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hubfleet.api import labels
 from hubfleet.api.app import App
 
 from ..drivers import Mount, TaskSpec
@@ -36,4 +37,5 @@ def task_spec(app: App, instance: Instance, base: Mapping[str, str], sandboxes: 
             for volume in (app.container.volumes if app.container else ())
             if volume.host_path is not None
         ],
+        prefork=app.labels.get(labels.PREFORK, "").lower() != "false",
     )

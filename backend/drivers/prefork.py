@@ -1,0 +1,392 @@
+"""The launcher's templates: warm processes from which tasks are forked instead of executed.
+
+There is at most one of each kind, made at its first need or when the backend asks for it, and only for the
+backend's own interpreter and environment. Nobody ever waits for one: while it is not there, a task is
+executed; and so it is when the template, or the process forked from it, finds anything unusual.
+
+Standard library only, and as little of that as will do: the launcher imports this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+
+from .fork import Forked
+from .order import Order
+from .prefork_line import KINDS, read_command
+from .proctree import MARKER
+
+ANSWER_SECONDS = 3.0
+"""A template that has forked nothing for so long, although it was asked to, hangs."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
+"""Seconds before a template that ended is made again, longer each time."""
+
+_PROVEN_SECONDS = 60.0
+"""Whoever lives longer was not ended by its own fault."""
+
+# What tasks of a kind have in their environment, and libraries read while they are loaded: hubfleet.workers.
+_ENVIRONMENTS = {
+    "worker": {
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "MKL_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+}
+
+# A directory that nobody can make: a template has no home, and what it imports must not make itself one.
+_NO_HOME = "/dev/null"
+
+# The launcher's own package, as it was itself started; a task's process goes on where `main` returns.
+_BOOT = """\
+import sys
+del sys.path[0]
+import types
+package = types.ModuleType("hubfleet_launcher")
+package.__path__ = [sys.argv[1]]
+sys.modules[package.__name__] = package
+from hubfleet_launcher.template import main
+main(sys.argv[2:])()
+"""
+
+TYPE_CHECKING = False  # as typing's, whose import would cost the launcher a megabyte
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+Arrived = Callable[["Forked | None"], None]
+"""Told of the new process, which waits for its release, or that there is none."""
+
+
+class _Ordered(Forked):
+    """A process forked from a template, which is told its order with its release."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self, pid: int, gate: int, outcome: int, kind: str, order: Order) -> None:
+        super().__init__(pid, gate, outcome, kind)
+        self._order = order
+
+    def release(self) -> None:
+        """Let the process become the task; it is the first to hear of which."""
+        memory = os.memfd_create("order", os.MFD_CLOEXEC)
+        try:
+            with open(memory, "wb", closefd=False) as file:
+                file.write(pack(self._order))
+            with socket.socket(fileno=self._gate) as gate:
+                socket.send_fds(gate, [b"g"], [memory])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # killed already; its end says so
+        finally:
+            os.close(memory)
+
+
+class _Asked:
+    """One process that a template was asked for."""
+
+    __slots__ = ("arrived", "gate", "order", "outcome")
+
+    def __init__(self, order: Order, gate: socket.socket, outcome: int, arrived: Arrived) -> None:
+        self.order = order
+        self.gate = gate
+        self.outcome = outcome
+        self.arrived = arrived
+
+
+class _Template:
+    """One template process."""
+
+    __slots__ = ("asked", "connection", "pid", "ready", "since", "started")
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self.connection = connection
+        self.ready = False
+        self.asked: list[_Asked] = []
+        self.started = time.monotonic()
+        self.since = 0.0  # when it was last heard of while it was asked for something
+
+
+class _Account:
+    """What has become of one kind of template."""
+
+    __slots__ = ("executed", "forked", "not_before", "pause", "reason", "template")
+
+    def __init__(self) -> None:
+        self.template: _Template | None = None
+        self.not_before = 0.0
+        self.pause = _FIRST_PAUSE
+        self.forked = 0
+        self.executed = 0
+        self.reason = ""
+
+
+class Templates:
+    """The templates of one launcher.
+
+    Parameters
+    ----------
+    watch, unwatch
+        Have a callback called when a descriptor becomes readable, or no more.
+    log
+        Called with a sentence about anything a person should know.
+    """
+
+    def __init__(
+        self,
+        watch: Callable[[int, Callable[[], None]], None],
+        unwatch: Callable[[int], None],
+        log: Callable[[str], None],
+    ) -> None:
+        self._watch = watch
+        self._unwatch = unwatch
+        self._log = log
+        self._python: str | None = None
+        self._environment: Mapping[str, str] = {}
+        self._accounts = {kind: _Account() for kind in KINDS}
+
+    def configure(self, python: str | None, environment: Mapping[str, str], warm: Collection[str]) -> None:
+        """Take the backend's word on what templates there are to be.
+
+        Parameters
+        ----------
+        python
+            Interpreter of the backend's own environment; None for no templates.
+        environment
+            What every task has in its environment, as far as it is not the task's own.
+        warm
+            Kinds to be made at once.
+        """
+        if (python, environment) != (self._python, self._environment):
+            self.end()
+            self._python, self._environment = python, environment
+            self._accounts = {kind: _Account() for kind in KINDS}
+        for kind in warm:
+            if kind in self._accounts:
+                self._make(kind)
+
+    def ask(self, order: Order, arrived: Arrived) -> str | None:
+        """Have a process forked for an order; return the kind of template, or None if there is none.
+
+        If there is, `arrived` is called once, later.
+        """
+        if self._python is None or not order.prefork:
+            return None
+        line = read_command(order.command, order.environment)
+        if line is None:
+            return None
+        template = self._accounts[line.kind].template
+        if template is None or not template.ready:
+            self._make(line.kind)
+            return None
+        descriptors: list[int] = []
+        gate, far_gate = socket.socketpair()
+        try:
+            descriptors += os.pipe()
+            socket.send_fds(template.connection, [b"fork"], [far_gate.fileno(), descriptors[1]])
+        except OSError:
+            # It has just ended, or has more to do than it takes.
+            gate.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return None
+        finally:
+            far_gate.close()
+        outcome, far_outcome = descriptors
+        os.close(far_outcome)
+        gate.setblocking(False)
+        if not template.asked:
+            template.since = time.monotonic()
+        asked = _Asked(order, gate, outcome, arrived)
+        template.asked.append(asked)
+        self._watch(gate.fileno(), partial(self._hear_child, line.kind, template, asked))
+        return line.kind
+
+    def give_up(self) -> None:
+        """Wait no longer for what was asked for."""
+        for account in self._accounts.values():
+            if account.template is not None:
+                self._abandon(account.template)
+
+    def note(self, kind: str, reason: str) -> None:
+        """Take note of a task that was forked, or of the reason why its process executed the command."""
+        account = self._accounts[kind]
+        account.forked += not reason
+        account.executed += bool(reason)
+        account.reason = reason or account.reason
+
+    def describe(self) -> list[dict[str, object]]:
+        """Return what there is of each kind."""
+        return [
+            {
+                "kind": kind,
+                "pid": None if account.template is None else account.template.pid,
+                "ready": account.template is not None and account.template.ready,
+                "forked": account.forked,
+                "executed": account.executed,
+                "reason": account.reason,
+            }
+            for kind, account in self._accounts.items()
+        ]
+
+    @property
+    def pids(self) -> set[int]:
+        """The process ids of the templates, ready or not."""
+        return {account.template.pid for account in self._accounts.values() if account.template is not None}
+
+    def ended(self, pid: int) -> None:
+        """Take note that a child has ended, which is not reaped yet and may be a template."""
+        for kind, account in self._accounts.items():
+            template = account.template
+            if template is not None and template.pid == pid:
+                self._hear(kind, template)
+                if account.template is template:
+                    self._let_go(kind, "it was killed")
+
+    def tick(self, now: float) -> float | None:
+        """Let go of a template that hangs; return when to look again."""
+        times = []
+        for kind, account in self._accounts.items():
+            template = account.template
+            if template is not None and template.asked:
+                if template.since + ANSWER_SECONDS <= now:
+                    self._let_go(kind, "it did not fork in time")
+                else:
+                    times.append(template.since + ANSWER_SECONDS)
+        return min(times, default=None)
+
+    def end(self) -> None:
+        """End all templates; what was forked from them runs on."""
+        for kind in self._accounts:
+            self._let_go(kind, "")
+
+    def _make(self, kind: str) -> None:
+        """Start a template, unless there is one or the last one has ended only just now."""
+        account = self._accounts[kind]
+        if account.template is not None or self._python is None or time.monotonic() < account.not_before:
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        descriptor = theirs.fileno()
+        theirs.set_inheritable(True)
+        home = os.path.dirname(os.path.abspath(__file__))
+        arguments = [home, kind, str(descriptor), str(os.getpid()), ",".join(Order.__slots__)]
+        # What the interpreter needs, and the marker of who started us.
+        kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", MARKER) if name in os.environ}
+        own = {**_ENVIRONMENTS.get(kind, {}), "HOME": _NO_HOME}
+        environment = {**kept, **self._environment, **own}
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _execute_template(self._python, [self._python, "-c", _BOOT, *arguments], environment)
+        except OSError as error:
+            ours.close()
+            self._fail(account, f"no process could be made for it: {error.strerror}")
+            return
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        account.template = _Template(pid, ours)
+        self._watch(ours.fileno(), partial(self._hear, kind, account.template))
+
+    def _hear(self, kind: str, template: _Template) -> None:
+        """Take what a template says of itself."""
+        try:
+            message = json.loads(template.connection.recv(65536) or b"{}")
+        except BlockingIOError:
+            return
+        except OSError:
+            message = {}
+        if message.get("ready"):
+            template.ready = True
+        else:
+            reason = message.get("unfit") or message.get("stale") or "it ended"
+            self._let_go(kind, str(reason))
+            if "stale" in message:
+                # Not its fault: the next one may be made at once, of what is there now.
+                account = self._accounts[kind]
+                account.not_before, account.pause = 0.0, _FIRST_PAUSE
+                self._make(kind)
+
+    def _hear_child(self, kind: str, template: _Template, asked: _Asked) -> None:
+        """Take the word of a new process, or note that there will be none."""
+        try:
+            message = asked.gate.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if asked not in template.asked:
+            return
+        template.asked.remove(asked)
+        template.since = time.monotonic()
+        self._unwatch(asked.gate.fileno())
+        if message.isdigit():
+            os.set_blocking(asked.outcome, False)
+            gate = asked.gate
+            gate.setblocking(True)
+            asked.arrived(_Ordered(int(message), gate.detach(), asked.outcome, kind, asked.order))
+        else:
+            asked.gate.close()
+            os.close(asked.outcome)
+            asked.arrived(None)
+
+    def _let_go(self, kind: str, reason: str) -> None:
+        account = self._accounts[kind]
+        template, account.template = account.template, None
+        if template is None:
+            return
+        self._unwatch(template.connection.fileno())
+        template.connection.close()
+        if template.ready and time.monotonic() > template.started + _PROVEN_SECONDS:
+            account.pause = _FIRST_PAUSE
+        if reason:
+            self._fail(account, reason)
+        # It ends by itself, unless it hangs.
+        try:
+            os.kill(template.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._abandon(template)
+
+    def _fail(self, account: _Account, reason: str) -> None:
+        account.reason = f"the template is gone: {reason}"
+        account.not_before = time.monotonic() + account.pause
+        account.pause = min(account.pause * 2, _LONGEST_PAUSE)
+
+    def _abandon(self, template: _Template) -> None:
+        abandoned, template.asked = template.asked, []
+        for asked in abandoned:
+            self._unwatch(asked.gate.fileno())
+            asked.gate.close()
+            os.close(asked.outcome)
+        for asked in abandoned:
+            asked.arrived(None)
+
+
+def _execute_template(python: str, arguments: list[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become a template, in the new process."""
+    try:
+        # Not posix_spawn, which leaves two signals of the C library's own ignored.
+        os.setsid()
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(signum, signal.SIG_DFL)
+        os.execve(python, arguments, environment)  # noqa: S606 - no shell, on purpose
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(127)
+
+
+def pack(order: Order) -> bytes:
+    """Return an order as `hubfleet.backend.drivers.template.unpack` takes it."""
+    return json.dumps(
+        {name: getattr(order, name) for name in Order.__slots__},
+        default=lambda part: {name: getattr(part, name) for name in part.__slots__},
+    ).encode()

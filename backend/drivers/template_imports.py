@@ -1,0 +1,299 @@
+"""What a template has imported, and whether that is what a task would import now.
+
+A template imports what tasks of its kind will need, and watches itself doing it (`template_watch`). What a
+module looked at that belongs to a task is made good in the task (`template_repairs`); where nobody knows how,
+the module and all that depend on it are given up again, and the task imports them itself; and a variable
+whose value must be the same for template and task is remembered, so that other tasks are executed instead.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import ModuleType
+
+from .prefork_line import MODULES
+from .template_repairs import REPAIRED
+from .template_watch import ALL_VARIABLES, Value, Watch
+
+_WANTED = {
+    "worker": (
+        "distributed.cli.dask_worker",
+        "dask.__main__",
+        "distributed.worker",
+        "distributed.nanny",
+        "distributed.preloading",
+        "distributed.http.worker.prometheus",
+        "multiprocessing.popen_spawn_posix",
+        "hubfleet.workers.drain",
+    ),
+    "server": (
+        "jupyterhub.singleuser.extension",
+        "jupyter_server.serverapp",
+    ),
+}
+"""By kind: the first must be there, the others are imported where they are."""
+
+# Where the extensions of this Python environment are named, those of an account or a machine apart.
+_EXTENSIONS = "etc/jupyter/jupyter_server_config.d"
+
+# What is another's for each account, and what the hub sets for each server.
+_VARYING = frozenset(
+    {
+        *("HOME", "LOGNAME", "PWD", "SHELL", "TMPDIR", "USER", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+        *("XDG_DATA_HOME", "XDG_RUNTIME_DIR", "JPY_API_TOKEN", "JUPYTERHUB_ACTIVITY_URL"),
+        *("JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL", "JUPYTERHUB_BASE_URL", "JUPYTERHUB_CLIENT_ID"),
+        *("JUPYTERHUB_HOST", "JUPYTERHUB_OAUTH_ACCESS_SCOPES", "JUPYTERHUB_OAUTH_CALLBACK_URL"),
+        *("JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES", "JUPYTERHUB_OAUTH_SCOPES"),
+        *("JUPYTERHUB_PUBLIC_HUB_URL", "JUPYTERHUB_PUBLIC_URL", "JUPYTERHUB_SERVER_NAME"),
+        *("JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_SERVICE_URL", "JUPYTERHUB_SSL_CERTFILE"),
+        *("JUPYTERHUB_SSL_CLIENT_CA", "JUPYTERHUB_SSL_KEYFILE", "JUPYTERHUB_USER"),
+    }
+)
+
+# What libraries read below Python, when they are loaded or the process starts.
+_BELOW_PYTHON = (
+    *("BLIS_", "GLIBC_", "GOMP_", "GOTO_", "KMP_", "LC_", "LD_", "MALLOC_", "MKL_", "NPY_", "OMP_"),
+    *("OPENBLAS_", "OPENSSL_", "PYTHON", "SSL_", "LANG", "LOCPATH", "NLSPATH", "TZDIR"),
+)
+
+
+class Unfit(Exception):
+    """This process cannot be a template, or not of this task; the message says why."""
+
+
+class Stock:
+    """All that a template has imported, and when that suits a task.
+
+    Attributes
+    ----------
+    settings
+        Dask's settings that were read meanwhile: key, default and value.
+    generators
+        Random number generators, each of which every task must seed anew.
+    added
+        Variables that the interpreter or a module has set, where the environment had none of that name.
+    dropped
+        Modules that the tasks import themselves.
+
+    Raises
+    ------
+    Unfit
+        If the modules are not there, cannot be imported a second time, or change while they are imported.
+    """
+
+    def __init__(self, kind: str) -> None:
+        begun = time.time()
+        self._environment = _first_environment()
+        with Watch() as watch:
+            _import_all(kind, watch)
+        self.dropped = _drop(watch)
+        _rehearse(self.dropped)
+        # The interpreter finds fault with a module that is there before it is run.
+        for module in MODULES:
+            _forget(module)
+        self._must_be: dict[str, Value] = {
+            name: value
+            for (module, name), value in watch.reads.items()
+            if module in sys.modules and name not in REPAIRED.get(module, ()) and not name.endswith("()")
+        }
+        self.settings = watch.settings
+        self.added = {name: os.environ[name] for name in os.environ.keys() - self._environment.keys()}
+        self._files = {path: _state(path) for path in _paths()}
+        for path in self._files:
+            if _changed_at(path) >= begun:
+                raise Unfit(f"{path} changed while it was imported")
+        gc.collect()
+        self.generators = [
+            found
+            for found in gc.get_objects()
+            if isinstance(found, random.Random) and not isinstance(found, random.SystemRandom)
+        ]
+        gc.freeze()
+
+    def changed(self) -> str:
+        """Return what is different on the disk since it was imported; empty if nothing is."""
+        for path, state in self._files.items():
+            if _state(path) != state:
+                return f"{path} has changed"
+        return ""
+
+    def check_environment(self, environment: Mapping[str, str]) -> None:
+        """Check that a task with this environment would have imported the same.
+
+        Raises
+        ------
+        Unfit
+            If a variable is another one.
+        """
+        names = {name for name in (*environment, *self._environment) if name.startswith(_BELOW_PYTHON)}
+        for name in sorted(names):
+            if environment.get(name) != self._environment.get(name):
+                raise Unfit(f"{name} is not what it is for the template")
+        for name, value in self._must_be.items():
+            if environment.get(name) != (os.fsdecode(value) if value is not None else None):
+                raise Unfit(f"{name} is not what it was when the modules were imported")
+
+    def check_access(self) -> None:
+        """Check that this account may read what has been imported.
+
+        Raises
+        ------
+        Unfit
+            If it may not.
+        """
+        there = [path for path, state in self._files.items() if state is not None]
+        for directory in {path if os.path.isdir(path) else os.path.dirname(path) for path in there}:
+            if not os.access(directory, os.R_OK | os.X_OK):
+                raise Unfit(f"this account may not read {directory}")
+
+    def check_precedence(self, folder: str) -> None:
+        """Check that a program which looks for modules in a folder first would find ours all the same.
+
+        Raises
+        ------
+        Unfit
+            If there is one of a name that has been imported from elsewhere.
+        """
+        ours = {name.partition(".")[0] for name in sys.modules}
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name, _, ending = entry.name.partition(".")
+                if name in ours and (ending.rpartition(".")[2] in ("py", "pyc", "so") or entry.is_dir()):
+                    raise Unfit(f"{entry.path} takes the place of a module")
+
+
+def check_quiet(descriptor: int) -> None:
+    """Check that this process is fit to be forked.
+
+    Parameters
+    ----------
+    descriptor
+        The one that is open apart from the standard ones.
+
+    Raises
+    ------
+    Unfit
+        If it has threads, open files or handlers of signals that its tasks would not expect.
+    """
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise Unfit(f"it has {threads} threads: {', '.join(t.name for t in threading.enumerate())}")
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            if int(name) > 2 and int(name) != descriptor:
+                raise Unfit(f"it has {os.readlink(f'/proc/self/fd/{name}')} open")
+    for signum in signal.valid_signals():
+        handler = signal.getsignal(signum)
+        if handler not in (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler, None):
+            raise Unfit(f"its modules handle signal {signum}")
+
+
+def _import_all(kind: str, watch: Watch) -> None:
+    needed, *others = _WANTED[kind]
+    try:
+        if kind == "worker":
+            watch.watch_settings(importlib.import_module("dask.config"))
+        importlib.import_module(needed)
+    except ImportError as error:
+        raise Unfit(f"{needed} cannot be imported: {error}") from error
+    if kind == "server":
+        others += _extensions()
+    for name in others:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _extensions() -> Iterator[str]:
+    """Yield the server extensions that this Python environment switches on."""
+    folder = os.path.join(sys.prefix, _EXTENSIONS)
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if name.endswith(".json"):
+            with open(os.path.join(folder, name), "rb") as file, suppress(ValueError, AttributeError):
+                extensions = json.load(file)["ServerApp"]["jpserver_extensions"]
+                yield from (extension for extension, enabled in extensions.items() if enabled)
+
+
+def _drop(watch: Watch) -> list[str]:
+    """Give up the modules that know something of a task which nobody makes good; return them."""
+    tainted = {
+        module
+        for module, what in watch.reads
+        if (what in _VARYING or what == ALL_VARIABLES or what.endswith("()"))
+        and what not in REPAIRED.get(module, ())
+    }
+    dependents = watch.dependents(tainted)
+    dropped = [module for module in sys.modules if module in dependents]
+    for module in dropped:
+        _forget(module)
+    return dropped
+
+
+def _forget(module: str) -> None:
+    if sys.modules.pop(module, None) is not None:
+        package, _, name = module.rpartition(".")
+        vars(sys.modules.get(package, ModuleType("none"))).pop(name, None)
+
+
+def _rehearse(modules: list[str]) -> None:
+    """Import in a child what tasks will have to import once more.
+
+    Raises
+    ------
+    Unfit
+        If that does not work a second time.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for module in modules:
+                importlib.import_module(module)
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        raise Unfit(f"{', '.join(modules)} cannot be imported a second time; launcher.log says why")
+
+
+def _first_environment() -> dict[str, str]:
+    """Return the environment that this process was started with."""
+    with open("/proc/self/environ", "rb") as file:
+        variables = (os.fsdecode(variable).partition("=") for variable in file.read().split(b"\0"))
+        return {name: value for name, _, value in variables if name}
+
+
+def _paths() -> Iterator[str]:
+    """Yield all that decides what an import finds."""
+    yield sys.executable
+    yield os.path.join(sys.prefix, "pyvenv.cfg")
+    yield os.path.join(sys.prefix, _EXTENSIONS)
+    # A package that is installed or removed changes the directory.
+    yield from sys.path
+    yield from (file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None)))
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _changed_at(path: str) -> float:
+    """Return when a file or directory was changed, which nobody can set back, or 0 if it is not there."""
+    try:
+        return os.stat(path).st_ctime
+    except OSError:
+        return 0.0

@@ -1,0 +1,236 @@
+"""Tasks forked from a template are what they would be, had they been executed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import Site
+
+from hubfleet.backend.drivers import TaskExit, TaskSpec
+from hubfleet.backend.drivers.process import ProcessDriver
+
+PROBE = Path(__file__).with_name("prefork_probe.py")
+BASE = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC"}
+WORKER = {
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+PYTHON = [sys.executable, "-m", "distributed.cli.dask_worker"]
+WORDS = ["tcp://127.0.0.1:9", "--no-nanny", "--no-dashboard", "--preload", str(PROBE)]
+LINE = (
+    f"mkdir -p -m 0700 -- \"$HOME\"/'a b' && cd -- \"$HOME\"/'a b' && exec python -m"
+    f' distributed.cli.dask_worker "$ADDRESS" --no-nanny --no-dashboard --name=$NAME --preload {PROBE}'
+)
+
+
+class Warm(Site):
+    """A site whose templates are there."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir)
+        self.count = 0
+
+    async def open(self, **settings: Any) -> ProcessDriver:
+        driver = await super().open(**{"environment": BASE, "warm": ["worker"], **settings})
+        await self.ready(driver)
+        return driver
+
+    async def ready(self, driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any]:
+        """Wait until a template is there."""
+        async with asyncio.timeout(30):
+            while not (found := await about(driver, kind))["ready"]:
+                await asyncio.sleep(0.01)
+        return found
+
+    def worker(self, command: list[str] | None = None, **changes: Any) -> TaskSpec:
+        """Return a task that runs the probe; `changes` are of the environment, but for prefork and user."""
+        self.count += 1
+        fields = {name: changes.pop(name) for name in ("prefork", "user", "mounts") if name in changes}
+        spec = self.spec(f"task{self.count}", "", command=command or PYTHON + WORDS, **fields)
+        environment = {**BASE, **WORKER, "PWD": str(spec.sandbox), "HOME": str(self.home), **changes}
+        given = {name: value for name, value in environment.items() if value is not None}
+        return replace(spec, environment=given)
+
+    @property
+    def home(self) -> Path:
+        return self.state_dir.parent / "home"
+
+
+@pytest.fixture(scope="module")
+def warm_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One state directory, whose launcher and templates live on from test to test."""
+    folder = tmp_path_factory.mktemp("warm")
+    folder.chmod(0o755)
+    (folder / "home").mkdir()
+    return folder / "state"
+
+
+@pytest.fixture
+async def warm(warm_state: Path) -> AsyncIterator[Warm]:
+    site = Warm(warm_state)
+    yield site
+    for driver in site.drivers:
+        await driver.close()
+
+
+async def about(driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any]:
+    [found] = [found for found in await driver.templates() if found["kind"] == kind]
+    return found
+
+
+async def run(driver: ProcessDriver, spec: TaskSpec) -> tuple[TaskExit, str, str]:
+    """Run a task to its end; return that, and what it said."""
+    await driver.start(spec)
+    async with asyncio.timeout(30):
+        async for exit_ in driver.exits():
+            if exit_.task_id == spec.task_id:
+                break
+    said = [(spec.sandbox / name).read_text() for name in ("stdout", "stderr")]
+    await driver.forget(spec.task_id)
+    return exit_, *said
+
+
+async def probe(driver: ProcessDriver, spec: TaskSpec) -> dict[str, Any]:
+    exit_, said, complained = await run(driver, spec)
+    assert exit_.exit_code == 0, complained
+    # What names the task is made the same.
+    found: dict[str, Any] = json.loads(said.replace(spec.task_id, "TASK"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("command", "changes"),
+    [
+        pytest.param(None, {}, id="by itself"),
+        pytest.param(["/bin/sh", "-c", LINE], {"ADDRESS": "tcp://127.0.0.1:9", "NAME": "x"}, id="in a line"),
+        pytest.param(["dask", "worker", *WORDS], {}, id="a console script"),
+        pytest.param(
+            ["python", *PYTHON[1:], *WORDS],
+            {"DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "0.1", "TZ": "Asia/Tokyo", "ODD": "a b\nc\udc80=d"},
+            id="with a configuration",
+        ),
+    ],
+)
+async def test_a_program_cannot_tell_whether_it_was_forked_or_executed(
+    warm: Warm, command: list[str] | None, changes: dict[str, str]
+) -> None:
+    driver = await warm.open()
+    before = await about(driver)
+    executed = await probe(driver, warm.worker(command, prefork=False, **changes))
+    forked = await probe(driver, warm.worker(command, **changes))
+    again = await probe(driver, warm.worker(command, **changes))
+    after = await about(driver)
+    assert after["forked"] == before["forked"] + 2, after
+    differ = {
+        name: (value, forked["same"][name])
+        for name, value in executed["same"].items()
+        if forked["same"][name] != value
+    }
+    assert not differ, json.dumps(differ, indent=1)[:6000]
+    for name, value in forked["different"].items():
+        assert value not in (executed["different"][name], again["different"][name]), name
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("0", (0, None)),
+        ("3", (3, None)),
+        ("SIGTERM", (None, 15)),
+        ("SIGKILL", (None, 9)),
+        ("raise", (1, None)),
+    ],
+)
+async def test_the_end_of_a_forked_task_is_known_as_that_of_another(
+    warm: Warm, end: str, expected: tuple[Any, Any]
+) -> None:
+    driver = await warm.open()
+    before = await about(driver)
+    said = []
+    for prefork in (False, True):
+        exit_, _, complained = await run(driver, warm.worker(prefork=prefork, PROBE_END=end))
+        assert (exit_.exit_code, exit_.signal) == expected
+        said.append([line for line in complained.splitlines() if "Error" in line or "File" in line])
+    assert said[0] == said[1]
+    assert (await about(driver))["forked"] == before["forked"] + 1
+
+
+UNUSUAL = {
+    "PYTHONPATH": "/tmp",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONHASHSEED": "0",
+    "LD_PRELOAD": "",
+    "LANG": "C",
+    "LC_ALL": "C.UTF-8",
+    "OMP_NUM_THREADS": "2",
+    "MALLOC_TRIM_THRESHOLD_": None,
+    "DASK_DISTRIBUTED__COMM__OFFLOAD": "1MiB",
+    "DASK_LOGGING__DISTRIBUTED": "debug",
+    "TORNADO_EXTENSION": "0",
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+async def test_a_task_whose_environment_is_read_at_import_is_executed(warm: Warm, name: str) -> None:
+    driver = await warm.open()
+    before = await about(driver)
+    found = await probe(driver, warm.worker(**{name: UNUSUAL[name]}))
+    assert found["same"]["environ"].get(name) == UNUSUAL[name]
+    after = await about(driver)
+    assert (after["forked"], after["executed"]) == (before["forked"], before["executed"] + 1)
+    assert after["reason"]
+
+
+async def test_what_the_backend_or_the_app_forbids_is_executed(warm: Warm) -> None:
+    driver = await warm.open()
+    before = await about(driver)
+    await probe(driver, warm.worker(prefork=False))
+    assert await about(driver) == before
+    cold = await Site.open(warm, prefork=False)
+    await probe(cold, warm.worker())
+    assert (await about(cold))["pid"] is None
+
+
+async def test_another_python_is_executed(warm: Warm, tmp_path: Path) -> None:
+    driver = await warm.open()
+    link = tmp_path / "python"
+    link.symlink_to(sys.executable)
+    wrapper = tmp_path / "dask"
+    wrapper.write_text(f"#!{sys.executable}\nprint('mine')\n")
+    wrapper.chmod(0o755)
+    before = await about(driver)
+    # By this link it is the interpreter without its environment, which has no distributed.
+    exit_, _, complained = await run(driver, warm.worker([str(link), *PYTHON[1:], "--help"]))
+    assert exit_.exit_code == 1
+    assert "No module named" in complained or "Error while finding" in complained
+    exit_, said, _ = await run(driver, warm.worker(["dask", "worker"], PATH=f"{tmp_path}:{BASE['PATH']}"))
+    assert (exit_.exit_code, said) == (0, "mine\n")
+    after = await about(driver)
+    assert (after["forked"], after["executed"]) == (before["forked"], before["executed"] + 2)
+
+
+async def test_a_module_in_the_working_directory_has_precedence_as_ever(warm: Warm) -> None:
+    driver = await warm.open()
+    spec = warm.worker()
+    spec.sandbox.mkdir(parents=True)
+    (spec.sandbox / "click.py").write_text("print('mine'); raise SystemExit(7)")
+    exit_, said, _ = await run(driver, spec)
+    assert (exit_.exit_code, said) == (7, "mine\n")
+
+
+async def test_a_program_that_is_not_there_is_refused_as_ever(warm: Warm) -> None:
+    driver = await warm.open()
+    exit_, _, complained = await run(
+        driver, warm.worker(["/bin/sh", "-c", LINE], PATH="/nowhere", ADDRESS="a", NAME="b")
+    )
+    assert exit_.exit_code == 127
+    assert "not found" in complained
