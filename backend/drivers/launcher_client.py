@@ -283,6 +283,13 @@ class LauncherClient:
                 pass  # it is closed, and how does not matter any more
 
 
+def wish_for_templates(
+    python: str | None, environment: Mapping[str, str] | None, warm: Sequence[str]
+) -> Message:
+    """Return what the launcher's templates are to be configured with; a `python` of None is for none."""
+    return {"python": python, "environment": dict(environment or {}), "warm": list(warm)}
+
+
 def _encode(message: Message) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 

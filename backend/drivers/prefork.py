@@ -117,10 +117,11 @@ class _Template:
 class _Account:
     """What has become of one kind of template."""
 
-    __slots__ = ("executed", "forked", "not_before", "pause", "reason", "template")
+    __slots__ = ("executed", "forked", "not_before", "pause", "reason", "template", "wanted")
 
     def __init__(self) -> None:
         self.template: _Template | None = None
+        self.wanted = False
         self.not_before = 0.0
         self.pause = _FIRST_PAUSE
         self.forked = 0
@@ -251,13 +252,18 @@ class Templates:
                     self._let_go(kind, "it was killed")
 
     def tick(self, now: float) -> float | None:
-        """Let go of a template that hangs; return when to look again."""
+        """Let go of a template that hangs, and make those anew that ended; return when to look again."""
         times = []
         for kind, account in self._accounts.items():
             template = account.template
-            if template is not None and template.asked:
+            if template is None and account.wanted:
+                self._make(kind)
+                if account.template is None:
+                    times.append(account.not_before)
+            elif template is not None and template.asked:
                 if template.since + ANSWER_SECONDS <= now:
                     self._let_go(kind, "it did not fork in time")
+                    times.append(account.not_before)
                 else:
                     times.append(template.since + ANSWER_SECONDS)
         return min(times, default=None)
@@ -270,6 +276,7 @@ class Templates:
     def _make(self, kind: str) -> None:
         """Start a template, unless there is one or the last one has ended only just now."""
         account = self._accounts[kind]
+        account.wanted = self._python is not None
         if account.template is not None or self._python is None or time.monotonic() < account.not_before:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

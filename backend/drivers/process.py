@@ -19,7 +19,7 @@ from .adoption import SANDBOXES
 from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
 from .cgroups import Groups
 from .gpus import count_gpus
-from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message
+from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message, wish_for_templates
 from .launcher_server import MOUNTS
 from .machine import find_free_ports, find_taken_ports, free_disk, usable_cpus, usable_memory
 from .output import Sandboxes
@@ -65,8 +65,8 @@ class ProcessDriver:
         What constraints of apps may ask of this machine.
     prefork
         Whether Jupyter servers and Dask workers of our own Python environment are
-        forked from warm templates, which start in a twentieth of the time. A
-        template takes 50 (workers) to 130 MiB (servers) and shares it with its tasks.
+        forked from warm templates. These take 50 MiB (for workers) and 130 MiB (for
+        servers), which the tasks share.
     warm
         Kinds of templates to be made at once: ``"server"``, ``"worker"``. Others are
         made when a first task has been executed.
@@ -118,13 +118,7 @@ class ProcessDriver:
             self._note_exit,
             output_bytes,
             control_groups,
-            {
-                "prefork": {
-                    "python": sys.executable if prefork else None,
-                    "environment": dict(environment or {}),
-                    "warm": list(warm) if prefork else [],
-                }
-            },
+            {"prefork": wish_for_templates(sys.executable if prefork else None, environment, warm)},
         )
         self._gpus = gpus
         self._attributes = dict(attributes or {})
@@ -222,16 +216,12 @@ class ProcessDriver:
     async def templates(self) -> Sequence[Mapping[str, Any]]:
         """Return what there is of each kind of template.
 
-        Returns
-        -------
-        list of dict
-            ``kind``; ``pid``, or None; ``ready``; how many tasks were ``forked`` from it, how many
-            ``executed`` after all, and the last ``reason`` for that.
+        Each has ``kind``; ``pid``, or None; ``ready``; how many tasks were ``forked`` from it, how many
+        ``executed`` after all, and the last ``reason`` for that. Older launchers have none.
         """
-        if "prefork" not in self._client.features:
-            return []
-        found: list[Mapping[str, Any]] = _result(await self._client.call("templates"))["templates"]
-        return found
+        known = "prefork" in self._client.features
+        reply = await self._client.call("templates") if known else {"ok": {"templates": []}}
+        return list(_result(reply)["templates"])
 
     async def stats(self) -> Mapping[str, Usage]:
         """Return what each running task uses, by task id; a task that just ends may be missing."""

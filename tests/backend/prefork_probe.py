@@ -15,6 +15,7 @@ import random
 import resource
 import signal
 import site
+import subprocess
 import sys
 import sysconfig
 import time
@@ -106,10 +107,16 @@ different = {
     "authkey": bytes(multiprocessing.process.current_process().authkey).hex(),
 }
 print(json.dumps({"same": same, "different": different}, default=str), flush=True)
+if "PROBE_CHILD" in os.environ:
+    child = subprocess.Popen(["setsid", "sleep", "600"])
+    with open("child", "w") as file:
+        file.write(str(child.pid))
 end = os.environ.get("PROBE_END", "0")
 if end.isdigit():
     logging.shutdown()
     os._exit(int(end))
+elif end == "stay":
+    time.sleep(600)
 elif end == "raise":
     raise RuntimeError("the probe was told to")
 else:

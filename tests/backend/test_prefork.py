@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pwd
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -11,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import Site
+from driving import Site, kill_launcher, lives, wait_until
 
-from hubfleet.backend.drivers import TaskExit, TaskSpec
+import hubfleet.workers.drain
+from hubfleet.backend.drivers import DriverError, Mount, TaskExit, TaskSpec
 from hubfleet.backend.drivers.process import ProcessDriver
 
 PROBE = Path(__file__).with_name("prefork_probe.py")
@@ -46,9 +50,13 @@ class Warm(Site):
 
     async def ready(self, driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any]:
         """Wait until a template is there."""
-        async with asyncio.timeout(30):
-            while not (found := await about(driver, kind))["ready"]:
-                await asyncio.sleep(0.01)
+        found: Mapping[str, Any] = {}
+        try:
+            async with asyncio.timeout(15):
+                while not (found := await about(driver, kind))["ready"]:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"there is no template: {found}") from None
         return found
 
     def worker(self, command: list[str] | None = None, **changes: Any) -> TaskSpec:
@@ -234,3 +242,184 @@ async def test_a_program_that_is_not_there_is_refused_as_ever(warm: Warm) -> Non
     )
     assert exit_.exit_code == 127
     assert "not found" in complained
+
+
+STAYS = ["/bin/sh", "-c", f"exec python -m distributed.cli.dask_worker tcp://127.0.0.1:9 --preload {PROBE}"]
+"""A worker that the probe lets sleep; with a nanny, as is the default."""
+
+
+async def stay(warm: Warm, driver: ProcessDriver, **changes: Any) -> tuple[TaskSpec, int]:
+    """Start a task that has been forked and runs until it is ended."""
+    spec = warm.worker(STAYS, PROBE_END="stay", **changes)
+    before = await about(driver)
+    pid = await driver.start(spec)
+    await wait_until(lambda: (spec.sandbox / "stdout").read_text(), "the probe runs")
+    assert (await about(driver))["forked"] == before["forked"] + 1
+    return spec, pid
+
+
+async def end_of(driver: ProcessDriver, spec: TaskSpec) -> TaskExit:
+    async with asyncio.timeout(30):
+        async for exit_ in driver.exits():
+            if exit_.task_id == spec.task_id:
+                return exit_
+    raise AssertionError("the exits came to an end")
+
+
+async def test_a_forked_task_outlives_its_template_backend_and_launcher(tmp_path: Path) -> None:
+    site = Warm(tmp_path / "state")
+    site.home.mkdir()
+    try:
+        driver = await site.open()
+        spec, pid = await stay(site, driver)
+        template = (await about(driver))["pid"]
+        os.kill(template, signal.SIGKILL)
+        await wait_until(lambda: not lives(template), "the template is gone")
+        launcher = kill_launcher(driver)
+        await wait_until(lambda: not lives(launcher), "the launcher is gone")
+        await driver.close()
+        assert lives(pid)
+        later = await site.open()
+        assert await later.recover() == {spec.task_id: None}
+        template = (await about(later))["pid"]
+        # The next launcher's own: killed with it, it leaves nothing behind.
+        kill_launcher(later)
+        await wait_until(lambda: not lives(template), "the template ends with its launcher")
+        await later.signal(spec.task_id, signal.SIGKILL)
+        assert await end_of(later, spec) == TaskExit(spec.task_id, None, None)
+    finally:
+        await site.close()
+
+
+async def test_the_exit_of_a_forked_task_while_no_backend_ran_is_known_afterwards(warm: Warm) -> None:
+    driver = await warm.open()
+    spec, pid = await stay(warm, driver)
+    await driver.close()
+    os.kill(pid, signal.SIGUSR1)
+    await wait_until(lambda: not lives(pid), "the task ends")
+    later = await warm.open()
+    assert (await later.recover())[spec.task_id] == TaskExit(spec.task_id, None, signal.SIGUSR1)
+    await later.forget(spec.task_id)
+
+
+async def test_what_a_forked_task_leaves_behind_is_swept_and_its_template_is_not(warm: Warm) -> None:
+    driver = await warm.open()
+    spec, pid = await stay(warm, driver, PROBE_CHILD="1")
+    child = int((spec.sandbox / "child").read_text())
+    template = (await about(driver))["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert await end_of(driver, spec) == TaskExit(spec.task_id, None, signal.SIGKILL)
+    assert not lives(child)
+    assert (await about(driver))["pid"] == template
+    assert lives(template)
+    await driver.forget(spec.task_id)
+
+
+async def test_a_template_that_is_killed_is_made_again(warm: Warm) -> None:
+    driver = await warm.open()
+    template = (await about(driver))["pid"]
+    os.kill(template, signal.SIGKILL)
+    await wait_until(lambda: not lives(template), "the template is gone")
+
+    async def is_back() -> bool:
+        # Whoever starts meanwhile is executed, and does not wait.
+        await probe(driver, warm.worker())
+        return bool((await about(driver))["ready"])
+
+    async with asyncio.timeout(30):
+        while not await is_back():
+            await asyncio.sleep(0.05)
+    assert (await about(driver))["pid"] != template
+
+
+async def test_a_hanging_template_holds_no_task_up_for_long(warm: Warm) -> None:
+    driver = await warm.open()
+    template = (await about(driver))["pid"]
+    os.kill(template, signal.SIGSTOP)
+    spec = warm.worker()
+    started = asyncio.create_task(driver.start(spec))
+    while spec.task_id not in await driver.recover():
+        # To ask what there is settles it at once: whoever asks is told of all.
+        await asyncio.sleep(0.01)
+    await started
+    assert (await end_of(driver, spec)).exit_code == 0
+    await driver.forget(spec.task_id)
+    hung = warm.worker()
+    await driver.start(hung)
+    assert (await end_of(driver, hung)).exit_code == 0
+    await driver.forget(hung.task_id)
+    await wait_until(lambda: not lives(template), "the template that hangs is ended")
+
+
+async def test_a_template_is_made_again_when_a_package_changes(warm: Warm) -> None:
+    driver = await warm.open()
+    template = (await about(driver))["pid"]
+    module = Path(hubfleet.workers.drain.__file__)
+    before = module.stat()
+    try:
+        os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        await probe(driver, warm.worker())
+        async with asyncio.timeout(30):
+            while not (found := await about(driver))["ready"] or found["pid"] == template:
+                await asyncio.sleep(0.02)
+                await probe(driver, warm.worker())
+    finally:
+        os.utime(module, ns=(before.st_atime_ns, before.st_mtime_ns))
+    await probe(driver, warm.worker())
+    await warm.ready(driver)
+
+
+async def test_the_template_knows_nothing_of_a_task(warm: Warm) -> None:
+    driver = await warm.open()
+    spec, _ = await stay(warm, driver, SECRET="told-to-one-task-only")
+    template = (await about(driver))["pid"]
+    for part in ("environ", "cmdline"):
+        assert b"told-to-one" not in Path(f"/proc/{template}/{part}").read_bytes()
+    assert len(os.listdir(f"/proc/{template}/task")) == 1
+    assert len(os.listdir(f"/proc/{template}/fd")) == 4
+    assert b"told-to-one-task-only" not in memory_of(template)
+    await driver.signal(spec.task_id, signal.SIGKILL)
+    await end_of(driver, spec)
+    await driver.forget(spec.task_id)
+
+
+def memory_of(pid: int) -> bytes:
+    """Return what a process has written to its memory since it was started."""
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            addresses, access, *_ = line.split()
+            if access.startswith("rw"):
+                start, end = (int(address, 16) for address in addresses.split("-"))
+                memory.seek(start)
+                found.append(memory.read(end - start))
+    return b"".join(found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change accounts")
+async def test_an_account_that_may_not_read_our_python_is_executed_and_fails_as_ever(warm: Warm) -> None:
+    driver = await warm.open()
+    pwd.getpwnam("nobody")
+    ends = []
+    for prefork in (False, True):
+        spec = warm.worker(user="nobody", prefork=prefork, HOME="/nonexistent")
+        try:
+            exit_, said, complained = await run(driver, spec)
+        except DriverError as error:
+            ends.append(str(error))
+        else:
+            account = json.loads(said)["same"]["status"]["Uid"] if said else complained
+            ends.append(f"{exit_.exit_code} {account}")
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+async def test_a_task_with_volumes_is_forked_into_its_own_view(warm: Warm, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("from the host")
+    driver = await warm.open()
+    before = await about(driver)
+    mount = Mount(str(tmp_path), "volume", read_only=True)
+    executed = await probe(driver, warm.worker(mounts=[mount], prefork=False))
+    forked = await probe(driver, warm.worker(mounts=[mount]))
+    assert executed["same"] == forked["same"]
+    assert (await about(driver))["forked"] == before["forked"] + 1
