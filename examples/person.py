@@ -110,6 +110,12 @@ class Person:
         cookies = self._session.prepare_request(request).headers.get("Cookie", "")
         return Kernel(socket_url, cookies)
 
+    def start_terminal(self, server: str = "") -> dict[str, Any]:
+        """Open a terminal, and return what the server says of it."""
+        path = f"{self.server_url(server)}api/terminals"
+        found: dict[str, Any] = self._api("POST", path, self._xsrf(self.server_url(server)), json={}).json()
+        return found
+
     # -- requests -----------------------------------------------------------------------
 
     def _server_path(self, server: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hubfleet.backend.drivers import Driver, TaskExit, TaskSpec
+from hubfleet.backend.drivers.launcher import SOCKET
 from hubfleet.backend.drivers.process import ProcessDriver
 from hubfleet.backend.drivers.proctree import read_process
 
@@ -89,6 +92,27 @@ async def next_exit(driver: Driver) -> TaskExit:
         async for exit_ in driver.exits():
             return exit_
     raise AssertionError("the exits came to an end")
+
+
+def ask_launcher(state_dir: Path, verb: str) -> Any:
+    """Ask the launcher of a state directory for something, beside its backend; return the answer."""
+    directory = os.open(state_dir, os.O_PATH)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+            connection.sendall(json.dumps({"id": 1, "verb": verb}).encode() + b"\n")
+            with connection.makefile() as answers:
+                # Exits are pushed to every client, also between a request and its reply.
+                replies = (reply for line in answers if (reply := json.loads(line)).get("id") == 1)
+                return next(replies)["ok"]
+    finally:
+        os.close(directory)
+
+
+def template_of(state_dir: Path, kind: str) -> dict[str, Any]:
+    """Return what there is of a kind of template."""
+    found = ask_launcher(state_dir, "templates")["templates"]
+    return next(template for template in found if template["kind"] == kind)
 
 
 def kill_launcher(driver: ProcessDriver) -> int:

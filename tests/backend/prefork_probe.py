@@ -106,11 +106,11 @@ different = {
     "uid of futures": Future._uid,
     "authkey": bytes(multiprocessing.process.current_process().authkey).hex(),
 }
-print(json.dumps({"same": same, "different": different}, default=str), flush=True)
 if "PROBE_CHILD" in os.environ:
     child = subprocess.Popen(["setsid", "sleep", "600"])
     with open("child", "w") as file:
         file.write(str(child.pid))
+print(json.dumps({"same": same, "different": different}, default=str), flush=True)
 end = os.environ.get("PROBE_END", "0")
 if end.isdigit():
     logging.shutdown()
