@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Dict, Float, Int, Unicode
+from traitlets import Bool, Dict, Enum, Float, Int, List, Unicode
 from traitlets.config import Configurable
 
 from .drivers.rotation import KEPT_BYTES
@@ -27,6 +27,29 @@ class TaskSettings(Configurable):
         help="""Whether the machine's control groups are used, where they can be.
 
             c.Backend.control_groups = False
+        """,
+    ).tag(config=True)
+
+    prefork = Bool(
+        True,
+        help="""Whether Jupyter servers and Dask workers are forked from warm templates, where that fits.
+
+        A template is a process that has imported what they need. They start sooner from it and
+        share its memory. It goes for programs of the backend's own Python environment; an app whose
+        label HUBFLEET_PREFORK is false, and whatever is unusual, is executed. Tasks of one template
+        have the seed of Python's hashes and the layout of their memory in common.
+
+            c.Backend.prefork = False
+        """,
+    ).tag(config=True)
+
+    warm = List(
+        Enum(["server", "worker"]),
+        help="""Templates that are made when the backend starts: "server", "worker".
+
+        Others are made when a first task of their kind has been executed.
+
+            c.Backend.warm = ["server", "worker"]
         """,
     ).tag(config=True)
 

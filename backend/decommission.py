@@ -51,7 +51,7 @@ async def end_all(state_dir: Path, seconds: float) -> Ended:
     DriverError
         The launcher cannot be reached, so what runs is unknown.
     """
-    driver = ProcessDriver(state_dir)
+    driver = ProcessDriver(state_dir, prefork=False)
     await driver.open()
     runners: dict[str, TaskRunner] = {}
     ended: list[str] = []

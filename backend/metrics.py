@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from .drivers import Offer, Usage
+from .drivers import Offer, Template, Usage
 from .records import TASK_STATES, Condition, Goal, Instance
 from .state import State
 
@@ -32,6 +32,7 @@ class Metrics:
     def __init__(self, state: State) -> None:
         self._state = state
         self._offers: Sequence[Offer] = ()
+        self._templates: Sequence[Template] = ()
         self._usage: Mapping[str, Usage] = {}
         self._spent: dict[str, float] = {}  # cpu seconds of ended tasks, by app
         self._seen: dict[str, tuple[str, float]] = {}  # app and cpu seconds of the living ones, by task
@@ -45,7 +46,12 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
-    def note(self, offers: Sequence[Offer], usage: Mapping[str, Usage] | None) -> None:
+    def note(
+        self,
+        offers: Sequence[Offer],
+        usage: Mapping[str, Usage] | None,
+        templates: Sequence[Template] = (),
+    ) -> None:
         """Take what the engine says at this moment; the next collection tells it.
 
         Parameters
@@ -54,6 +60,7 @@ class Metrics:
             By task id, or None if the engine does not say now: then what it said last still counts.
         """
         self._offers = offers
+        self._templates = templates
         if usage is None:
             return
         self._usage = usage
@@ -77,6 +84,7 @@ class Metrics:
         yield from self._places()
         yield from self._of_apps()
         yield from self._use()
+        yield from self._forks()
 
     def _places(self) -> Iterator[Metric]:
         for name, unit in _RESOURCES:
@@ -149,6 +157,21 @@ class Metrics:
             processes.add_metric([app_id], sum(usage.processes for usage in usages))
             oom.add_metric([app_id], sum(usage.oom_kills for usage in usages))
         yield from (cpu, rss, pss, processes, oom)
+
+    def _forks(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily(
+            "hubfleet_template_ready", "Whether tasks of a kind are forked from a template.", labels=["kind"]
+        )
+        tasks = CounterMetricFamily(
+            "hubfleet_template_tasks",
+            "Tasks of a kind that were forked; executed, as they did not suit; or before it was there.",
+            labels=["kind", "how"],
+        )
+        for template in self._templates:
+            ready.add_metric([template.kind], template.ready)
+            for how in ("forked", "executed", "cold"):
+                tasks.add_metric([template.kind, how], getattr(template, how))
+        yield from (ready, tasks)
 
 
 def _of_app(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:

@@ -126,6 +126,8 @@ async def serve(
         attributes=config.attributes,
         region=config.region,
         zone=config.zone,
+        prefork=config.prefork,
+        warm=config.warm,
         environment=base_environment(os.environ, None),
     )
     orchestrator = Orchestrator(

@@ -1,6 +1,6 @@
 """Engines behind one small set of verbs; a driver knows nothing of HTTP."""
 
-from .base import Driver, DriverError, Mount, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
+from .base import Driver, DriverError, Mount, Offer, Output, StartRefused, TaskExit, TaskSpec, Template, Usage
 
 __all__ = [
     "Driver",
@@ -11,5 +11,6 @@ __all__ = [
     "StartRefused",
     "TaskExit",
     "TaskSpec",
+    "Template",
     "Usage",
 ]

@@ -135,6 +135,37 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Template:
+    """What there is of one kind of warm template, from which tasks are forked.
+
+    Parameters
+    ----------
+    kind
+        Of which tasks: ``server`` or ``worker``.
+    pid
+        Its process id, or None where there is none now.
+    ready
+        Whether tasks are forked from it.
+    forked
+        Tasks that were.
+    executed
+        Tasks that turned out not to suit it, and were executed.
+    cold
+        Tasks that were executed since it was not ready.
+    reason
+        Why the last task did not suit, or the last template is gone; may be empty.
+    """
+
+    kind: str
+    pid: int | None
+    ready: bool
+    forked: int
+    executed: int
+    cold: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class TaskExit:
     """How a task ended. Both codes None: it ended while nobody could see how.
 
@@ -233,6 +264,9 @@ class Driver(Protocol):
 
     async def stats(self) -> Mapping[str, Usage]:
         """Return what each running task uses, by task id; a task that just ends may be missing."""
+
+    async def templates(self) -> Sequence[Template]:
+        """Return what there is of each kind of template; nothing where tasks are only executed."""
 
     async def execute(self, spec: TaskSpec, command: Sequence[str], seconds: float) -> int | None:
         """Run a command beside a running task: its account, sandbox, environment, limits and mounts.

@@ -23,7 +23,10 @@ Settled = Callable[["Task | None", "StartError | None"], None]
 class Task:
     """One task and what is known of its processes."""
 
-    __slots__ = ("known", "outcome", "outcome_text", "record", "sweep", "template", "waiting", "watched")
+    __slots__ = (
+        *("executed_since", "known", "outcome", "outcome_text", "record", "sweep", "template", "waiting"),
+        "watched",
+    )
 
     def __init__(self, record: Record, *, watched: bool = True) -> None:
         self.record = record
@@ -33,6 +36,7 @@ class Task:
         self.outcome_text = b""
         self.waiting: list[Settled] = []
         self.template: str | None = None  # kind of the template that it was forked from
+        self.executed_since = ""  # why its command was executed in that process after all
         self.known: set[Identity] = set()
         self.sweep: Sweep | None = None
 

@@ -144,9 +144,11 @@ def become_task(
             os.write(outcome, kind + str(error).encode(errors="replace")[:4000])
             os._exit(127)
     except BaseException:
-        sys.excepthook(*sys.exc_info())
-        os.write(outcome, b"LThe launcher failed in the new process; launcher.log says how.")
-        os._exit(127)
+        try:
+            sys.excepthook(*sys.exc_info())
+            os.write(outcome, b"LThe launcher failed in the new process; launcher.log says how.")
+        finally:
+            os._exit(127)
     os.close(gate)
     os.close(outcome)
     return result

@@ -8,8 +8,9 @@ pushed to every client when a task has ended.
 verb       fields                                         ok
 =========  =============================================  ================================
 hello      output_bytes: kept of a long stdout or stderr  protocol, pid, features, groups
-start      task_id, command, environment, sandbox, user,  pid
-           cpus, mem, mounts, prefork
+start      task_id, command, environment, sandbox, user,  pid, template: the kind it was
+           cpus, mem, mounts, prefork                     forked from, executed: why it was
+                                                          executed after all
 execute    as start, and seconds                          code, or null if it was not
                                                           done in time
 signal     task_id, signal
@@ -20,7 +21,8 @@ forget     task_id
 prefork    python, environment, warm: what
            `prefork.Templates` are configured with
 templates                                                 templates: a list of kind, pid,
-                                                          ready, forked, executed, reason
+                                                          ready, forked, executed, cold,
+                                                          reason
 =========  =============================================  ================================
 
 The refusal of a start whose task has ended also has ``"ended": true`` and the ``"pid"`` it had.
@@ -249,7 +251,8 @@ class Server:
                 "pid": record.pid,
             }
         else:
-            reply = {"id": request_id, "ok": {"pid": record.pid}}
+            how = {"template": task.template, "executed": task.executed_since}
+            reply = {"id": request_id, "ok": {"pid": record.pid, **how}}
         self._send(client, reply)
 
     def _done(self, client: Client, request_id: object, code: int | None, error: StartError | None) -> None:

@@ -18,14 +18,18 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from .fork import Forked
 from .order import Order
+from .prefork_child import Arrived, Asked
 from .prefork_line import KINDS, read_command
 from .proctree import MARKER
 
 ANSWER_SECONDS = 3.0
 """A template that has forked nothing for so long, although it was asked to, hangs."""
 
+READY_SECONDS = 120.0
+"""So does one that is not ready after so long."""
+
+_MOST_REASON = 500  # characters
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 """Seconds before a template that ended is made again, longer each time."""
 
@@ -61,44 +65,6 @@ TYPE_CHECKING = False  # as typing's, whose import would cost the launcher a meg
 if TYPE_CHECKING:
     from typing import NoReturn
 
-Arrived = Callable[["Forked | None"], None]
-"""Told of the new process, which waits for its release, or that there is none."""
-
-
-class _Ordered(Forked):
-    """A process forked from a template, which is told its order with its release."""
-
-    __slots__ = ("_order",)
-
-    def __init__(self, pid: int, gate: int, outcome: int, kind: str, order: Order) -> None:
-        super().__init__(pid, gate, outcome, kind)
-        self._order = order
-
-    def release(self) -> None:
-        """Let the process become the task; it is the first to hear of which."""
-        memory = os.memfd_create("order", os.MFD_CLOEXEC)
-        try:
-            with open(memory, "wb", closefd=False) as file:
-                file.write(pack(self._order))
-            with socket.socket(fileno=self._gate) as gate:
-                socket.send_fds(gate, [b"g"], [memory])
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # killed already; its end says so
-        finally:
-            os.close(memory)
-
-
-class _Asked:
-    """One process that a template was asked for."""
-
-    __slots__ = ("arrived", "gate", "order", "outcome")
-
-    def __init__(self, order: Order, gate: socket.socket, outcome: int, arrived: Arrived) -> None:
-        self.order = order
-        self.gate = gate
-        self.outcome = outcome
-        self.arrived = arrived
-
 
 class _Template:
     """One template process."""
@@ -109,15 +75,15 @@ class _Template:
         self.pid = pid
         self.connection = connection
         self.ready = False
-        self.asked: list[_Asked] = []
+        self.asked: list[Asked] = []
         self.started = time.monotonic()
-        self.since = 0.0  # when it was last heard of while it was asked for something
+        self.since = self.started  # when it was last heard of, while something is expected of it
 
 
 class _Account:
     """What has become of one kind of template."""
 
-    __slots__ = ("executed", "forked", "not_before", "pause", "reason", "template", "wanted")
+    __slots__ = ("cold", "executed", "forked", "not_before", "pause", "reason", "template", "wanted")
 
     def __init__(self) -> None:
         self.template: _Template | None = None
@@ -126,6 +92,7 @@ class _Account:
         self.pause = _FIRST_PAUSE
         self.forked = 0
         self.executed = 0
+        self.cold = 0  # executed, since there was no template
         self.reason = ""
 
 
@@ -185,29 +152,18 @@ class Templates:
             return None
         template = self._accounts[line.kind].template
         if template is None or not template.ready:
+            self._accounts[line.kind].cold += 1
             self._make(line.kind)
             return None
-        descriptors: list[int] = []
-        gate, far_gate = socket.socketpair()
         try:
-            descriptors += os.pipe()
-            socket.send_fds(template.connection, [b"fork"], [far_gate.fileno(), descriptors[1]])
+            asked = Asked.send(template.connection, line.kind, order, arrived)
         except OSError:
-            # It has just ended, or has more to do than it takes.
-            gate.close()
-            for descriptor in descriptors:
-                os.close(descriptor)
+            # It has just ended, or has more to do than it takes; or we have no descriptor left.
             return None
-        finally:
-            far_gate.close()
-        outcome, far_outcome = descriptors
-        os.close(far_outcome)
-        gate.setblocking(False)
         if not template.asked:
             template.since = time.monotonic()
-        asked = _Asked(order, gate, outcome, arrived)
         template.asked.append(asked)
-        self._watch(gate.fileno(), partial(self._hear_child, line.kind, template, asked))
+        self._watch(asked.descriptor, partial(self._hear_child, template, asked))
         return line.kind
 
     def give_up(self) -> None:
@@ -232,6 +188,7 @@ class Templates:
                 "ready": account.template is not None and account.template.ready,
                 "forked": account.forked,
                 "executed": account.executed,
+                "cold": account.cold,
                 "reason": account.reason,
             }
             for kind, account in self._accounts.items()
@@ -260,12 +217,14 @@ class Templates:
                 self._make(kind)
                 if account.template is None:
                     times.append(account.not_before)
-            elif template is not None and template.asked:
-                if template.since + ANSWER_SECONDS <= now:
-                    self._let_go(kind, "it did not fork in time")
-                    times.append(account.not_before)
-                else:
-                    times.append(template.since + ANSWER_SECONDS)
+            elif template is not None and (template.asked or not template.ready):
+                due = template.since + (ANSWER_SECONDS if template.ready else READY_SECONDS)
+                if due <= now:
+                    self._let_go(
+                        kind, "it did not fork in time" if template.ready else "it was not ready in time"
+                    )
+                    due = account.not_before
+                times.append(due)
         return min(times, default=None)
 
     def end(self) -> None:
@@ -308,41 +267,31 @@ class Templates:
             message = json.loads(template.connection.recv(65536) or b"{}")
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, ValueError, RecursionError):
+            message = {}
+        if not isinstance(message, dict):
             message = {}
         if message.get("ready"):
             template.ready = True
-        else:
-            reason = message.get("unfit") or message.get("stale") or "it ended"
-            self._let_go(kind, str(reason))
-            if "stale" in message:
-                # Not its fault: the next one may be made at once, of what is there now.
-                account = self._accounts[kind]
-                account.not_before, account.pause = 0.0, _FIRST_PAUSE
-                self._make(kind)
+            return
+        reason = message.get("unfit") or message.get("stale") or "it ended"
+        self._let_go(kind, str(reason)[:_MOST_REASON])
+        if "stale" in message:
+            # Not its fault: the next one may be made at once, of what is there now.
+            account = self._accounts[kind]
+            account.not_before, account.pause = 0.0, _FIRST_PAUSE
+            self._make(kind)
 
-    def _hear_child(self, kind: str, template: _Template, asked: _Asked) -> None:
+    def _hear_child(self, template: _Template, asked: Asked) -> None:
         """Take the word of a new process, or note that there will be none."""
         try:
-            message = asked.gate.recv(64)
+            found = asked.take()
         except BlockingIOError:
-            return
-        except OSError:
-            message = b""
-        if asked not in template.asked:
             return
         template.asked.remove(asked)
         template.since = time.monotonic()
-        self._unwatch(asked.gate.fileno())
-        if message.isdigit():
-            os.set_blocking(asked.outcome, False)
-            gate = asked.gate
-            gate.setblocking(True)
-            asked.arrived(_Ordered(int(message), gate.detach(), asked.outcome, kind, asked.order))
-        else:
-            asked.gate.close()
-            os.close(asked.outcome)
-            asked.arrived(None)
+        self._unwatch(asked.descriptor)
+        asked.settle(found)
 
     def _let_go(self, kind: str, reason: str) -> None:
         account = self._accounts[kind]
@@ -370,11 +319,8 @@ class Templates:
     def _abandon(self, template: _Template) -> None:
         abandoned, template.asked = template.asked, []
         for asked in abandoned:
-            self._unwatch(asked.gate.fileno())
-            asked.gate.close()
-            os.close(asked.outcome)
-        for asked in abandoned:
-            asked.arrived(None)
+            self._unwatch(asked.descriptor)
+            asked.settle(None)
 
 
 def _execute_template(python: str, arguments: list[str], environment: Mapping[str, str]) -> NoReturn:
@@ -389,11 +335,3 @@ def _execute_template(python: str, arguments: list[str], environment: Mapping[st
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(127)
-
-
-def pack(order: Order) -> bytes:
-    """Return an order as `hubfleet.backend.drivers.template.unpack` takes it."""
-    return json.dumps(
-        {name: getattr(order, name) for name in Order.__slots__},
-        default=lambda part: {name: getattr(part, name) for name in part.__slots__},
-    ).encode()

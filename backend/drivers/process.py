@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hubfleet.api.app import App
 from hubfleet.api.rules import Violation
 
 from .adoption import SANDBOXES
-from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Usage
+from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Template, Usage
 from .cgroups import Groups
 from .gpus import count_gpus
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message, wish_for_templates
@@ -65,8 +65,7 @@ class ProcessDriver:
         What constraints of apps may ask of this machine.
     prefork
         Whether Jupyter servers and Dask workers of our own Python environment are
-        forked from warm templates. These take 50 MiB (for workers) and 130 MiB (for
-        servers), which the tasks share.
+        forked from warm templates.
     warm
         Kinds of templates to be made at once: ``"server"``, ``"worker"``. Others are
         made when a first task has been executed.
@@ -208,20 +207,23 @@ class ProcessDriver:
             if reply.get("ended"):
                 # Our first order was carried out, and what it started is over already.
                 return int(reply["pid"])
-        pid = int(_result(reply)["pid"])
+        result = _result(reply)
+        pid = int(result["pid"])
+        if kind := result.get("template"):
+            why = result["executed"]
+            how = f"was executed after all, since {why}" if why else "was forked"
+            log.info("task %s: from the template of %ss it %s", spec.task_id, kind, how)
         if spec.task_id not in self._ended:
             self._leaders[spec.task_id] = pid, spec.mem if self._enforce_memory else 0
         return pid
 
-    async def templates(self) -> Sequence[Mapping[str, Any]]:
-        """Return what there is of each kind of template.
-
-        Each has ``kind``; ``pid``, or None; ``ready``; how many tasks were ``forked`` from it, how many
-        ``executed`` after all, and the last ``reason`` for that. Older launchers have none.
-        """
-        known = "prefork" in self._client.features
-        reply = await self._client.call("templates") if known else {"ok": {"templates": []}}
-        return list(_result(reply)["templates"])
+    async def templates(self) -> Sequence[Template]:
+        """Return what there is of each kind of template, as its launcher counts; older ones have none."""
+        if "prefork" not in self._client.features:
+            return []
+        known = [field.name for field in fields(Template)]
+        found = _result(await self._client.call("templates"))["templates"]
+        return [Template(**{name: each[name] for name in known}) for each in found]
 
     async def stats(self) -> Mapping[str, Usage]:
         """Return what each running task uses, by task id; a task that just ends may be missing."""

@@ -170,6 +170,8 @@ class Supervisor:
         ValueError
             If the task has not ended.
         """
+        if task_id in self._asked:
+            self.settle()
         task = self.tasks.get(task_id)
         if task is None:
             return
@@ -253,9 +255,10 @@ class Supervisor:
         """Go on with a task for which a template was asked, with the process that came or without."""
         waiting = self._asked.pop(order.task_id)
         if forked is not None:
-            # Whoever died on the way may be reaped already.
+            # Whoever died on the way may be reaped already; nor is a template's word taken for it.
             process = read_process(forked.pid)
-            if process is None or process.parent != os.getpid():
+            known = forked.pid in self._children or forked.pid in self.templates.pids
+            if process is None or process.parent != os.getpid() or known:
                 forked.abandon()
                 forked = None
         try:
@@ -314,7 +317,8 @@ class Supervisor:
         task.outcome = -1
         error = read_outcome(task.outcome_text)
         if task.template is not None:
-            self.templates.note(task.template, split_outcome(task.outcome_text)[0])
+            task.executed_since, _ = split_outcome(task.outcome_text)
+            self.templates.note(task.template, task.executed_since)
         if error is not None:
             self._drop(task)
         waiting, task.waiting = task.waiting, []

@@ -16,15 +16,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from .fork import become_task, execute
 from .order import Bind, Order, StartError
 from .template_child import become, run
 from .template_imports import Stock, Unfit, check_quiet
-from .visible import end_with_parent, show
+from .visible import end_with_parent, show, show_own_files
 
-MOST_REASON = 500
+_MOST_REASON = 500  # bytes
 
 
 def main(arguments: list[str]) -> Callable[[], None]:
@@ -89,14 +90,20 @@ def _serve(connection: socket.socket, kind: str, stock: Stock) -> Callable[[], N
     connection.detach()  # closed with all others
     receive = partial(_receive, gate)
     program = become_task(receive, partial(_become_or_execute, kind, stock, outcome), gate, outcome)
+    if os.geteuid() != 0:
+        # Only now that nothing leads back to the launcher: other processes of the account may look in.
+        show_own_files()
     return partial(run, program)
 
 
 def _receive(gate: int) -> Order | None:
-    """Tell who we are, and wait for the order."""
-    with socket.socket(fileno=os.dup(gate)) as channel:
-        channel.send(str(os.getpid()).encode())
-        message, descriptors, _, _ = socket.recv_fds(channel, 16, 1)
+    """Tell who we are, and wait for the order; return None if nobody wants us any more."""
+    try:
+        with socket.socket(fileno=os.dup(gate)) as channel:
+            channel.send(str(os.getpid()).encode())
+            message, descriptors, _, _ = socket.recv_fds(channel, 16, 1)
+    except (BrokenPipeError, ConnectionResetError):
+        return None
     if not message:
         return None
     with open(descriptors[0], "rb") as file:
@@ -109,7 +116,11 @@ def _become_or_execute(kind: str, stock: Stock, outcome: int, order: Order) -> C
         return become(order, kind, stock)
     except Unfit as unfit:
         reason = " ".join(str(unfit).split())
-        os.write(outcome, b"E" + reason.encode(errors="replace")[:MOST_REASON] + b"\n")
+        # The launcher may be gone, which must not end the task.
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        with suppress(BrokenPipeError):
+            os.write(outcome, b"E" + reason.encode(errors="replace")[:_MOST_REASON] + b"\n")
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         execute(order)
         raise StartError("the program was not executed") from unfit  # not reached
 

@@ -22,7 +22,7 @@ from .prefork_line import Line, environment_from_shell, read_command
 from .proctree import MARKER
 from .template_imports import Stock, Unfit
 from .template_repairs import Stale, repair
-from .visible import show, show_own_files
+from .visible import show
 
 _LONGEST_SCRIPT = 4096
 _ENTRY_POINTS = {"dask.__main__": "worker", "jupyterhub.singleuser": "server"}
@@ -182,8 +182,6 @@ def _read_script(path: str) -> tuple[str, str]:
 
 
 def _show(program: Program, environment: dict[str, str]) -> None:
-    if os.geteuid() != 0:
-        show_own_files()
     show(
         [os.fsencode(argument) for argument in program.arguments],
         [os.fsencode(f"{name}={value}") for name, value in environment.items()],

@@ -17,13 +17,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 
 from .prefork_line import MODULES
 from .template_repairs import REPAIRED
 from .template_watch import ALL_VARIABLES, Value, Watch
+from .visible import end_with_parent
 
 _WANTED = {
     "worker": (
@@ -60,10 +61,11 @@ _VARYING = frozenset(
     }
 )
 
-# What libraries read below Python, when they are loaded or the process starts.
-_BELOW_PYTHON = (
-    *("BLIS_", "GLIBC_", "GOMP_", "GOTO_", "KMP_", "LC_", "LD_", "MALLOC_", "MKL_", "NPY_", "OMP_"),
-    *("OPENBLAS_", "OPENSSL_", "PYTHON", "SSL_", "LANG", "LOCPATH", "NLSPATH", "TZDIR"),
+# What is read unseen: by libraries below Python when they are loaded, and by what Python runs at its start.
+_UNSEEN = (
+    *("ARROW_", "BLIS_", "BLOSC_", "GLIBC_", "GOMP_", "GOTO_", "KMP_", "LC_", "LD_", "MALLOC_", "MKL_"),
+    *("NPY_", "OMP_", "OPENBLAS_", "OPENSSL_", "PYTHON", "SSL_", "LANG", "LOCPATH", "NLSPATH", "TBB_"),
+    *("TZDIR", "VECLIB_", "COVERAGE_", "COV_CORE_", "SETUPTOOLS_"),
 )
 
 
@@ -112,6 +114,8 @@ class Stock:
         for path in self._files:
             if _changed_at(path) >= begun:
                 raise Unfit(f"{path} changed while it was imported")
+        self._account = os.geteuid(), os.getegid()
+        self._protected = _protected(self._files)
         gc.collect()
         self.generators = [
             found
@@ -135,7 +139,7 @@ class Stock:
         Unfit
             If a variable is another one.
         """
-        names = {name for name in (*environment, *self._environment) if name.startswith(_BELOW_PYTHON)}
+        names = {name for name in (*environment, *self._environment) if name.startswith(_UNSEEN)}
         for name in sorted(names):
             if environment.get(name) != self._environment.get(name):
                 raise Unfit(f"{name} is not what it is for the template")
@@ -151,10 +155,11 @@ class Stock:
         Unfit
             If it may not.
         """
-        there = [path for path, state in self._files.items() if state is not None]
-        for directory in {path if os.path.isdir(path) else os.path.dirname(path) for path in there}:
-            if not os.access(directory, os.R_OK | os.X_OK):
-                raise Unfit(f"this account may not read {directory}")
+        if (os.geteuid(), os.getegid()) == self._account:
+            return
+        for (*_, rights), path in self._protected.items():
+            if not os.access(path, rights):
+                raise Unfit(f"this account may not use {path}")
 
     def check_precedence(self, folder: str) -> None:
         """Check that a program which looks for modules in a folder first would find ours all the same.
@@ -255,6 +260,7 @@ def _rehearse(modules: list[str]) -> None:
     pid = os.fork()
     if pid == 0:
         try:
+            end_with_parent(signal.SIGKILL)
             for module in modules:
                 importlib.import_module(module)
             os._exit(0)
@@ -279,8 +285,35 @@ def _paths() -> Iterator[str]:
     yield os.path.join(sys.prefix, "pyvenv.cfg")
     yield os.path.join(sys.prefix, _EXTENSIONS)
     # A package that is installed or removed changes the directory.
-    yield from sys.path
-    yield from (file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None)))
+    for folder in sys.path:
+        yield folder
+        # Where editable installs say what else is to be looked through.
+        with suppress(OSError):
+            yield from (os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".pth"))
+    for module in list(sys.modules.values()):
+        if file := getattr(module, "__file__", None):
+            yield file
+        yield from map(str, getattr(module, "__path__", ()))
+
+
+def _protected(paths: Iterable[str]) -> dict[tuple[int, int, int, int], str]:
+    """Return an example of every way in which these are protected, and the directories that lead to them.
+
+    The key is what decides who may use the path: its mode, owner and group, and what it is used for.
+    """
+    found = {}
+    seen: set[str] = set()
+    for path in filter(os.path.exists, paths):
+        rights = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
+        while True:
+            status = os.stat(path)
+            found[status.st_mode, status.st_uid, status.st_gid, rights] = path
+            path = os.path.dirname(path)
+            if path in seen:
+                break
+            seen.add(path)
+            rights = os.X_OK
+    return found
 
 
 def _state(path: str) -> tuple[int, int, int] | None:

@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -25,14 +26,21 @@ _CALLS = (
     (os, "geteuid"),
     (os, "getpid"),
     (os, "getuid"),
+    (os, "getppid"),
+    (os, "getrandom"),
     (os, "urandom"),
     (random, "_urandom"),
     (socket, "gethostname"),
+    (uuid, "uuid1"),
 )
 # Who imports it all, and depends on nothing of it.
 _IMPORTER = f"{__package__}.template_imports"
-# It keeps what it finds in itself, whoever asks.
+# It keeps what it finds in itself, whoever asks, and knows what to do about it.
 _KEEPS = "sysconfig"
+# What they find is their caller's, and they keep nothing of it.
+_PASS_ON = frozenset(
+    {__name__, "collections.abc", "getpass", "os", "pathlib", "posixpath", "random", "secrets", "uuid"}
+)
 
 Value = str | bytes | None
 
@@ -128,8 +136,7 @@ class Watch:
         in_mapping = frame.f_globals.get("__name__") == Mapping.__module__
         if in_mapping and frame.f_code.co_name == "__iter__" and what != ALL_VARIABLES:
             return
-        module = _reader(frame)
-        if module:
+        for module in _readers(frame):
             self.reads.setdefault((module, what), value)
 
     def _noting_call(self, what: str, right: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,11 +176,17 @@ class Watch:
             self.importers.setdefault(module, set()).add(importer)
 
 
-def _reader(frame: FrameType | None) -> str:
-    """Return the module whose import a frame is part of; empty if there is none."""
+def _readers(frame: FrameType | None) -> list[str]:
+    """Return the module whose import a frame is part of, and those that may keep what it reads for itself.
+
+    There are none if no module is being imported.
+    """
+    modules: list[str] = []
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
+        module = str(frame.f_globals.get("__name__", ""))
         if module == _KEEPS or (frame.f_code.co_name == "<module>" and module != "__main__"):
-            return str(module)
+            return [*modules, module]
+        if module not in _PASS_ON:
+            modules.append(module)
         frame = frame.f_back
-    return ""
+    return []

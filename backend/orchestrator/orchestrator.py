@@ -19,7 +19,7 @@ from hubfleet.api.rules import Violation
 from hubfleet.api.wire import now
 
 from .. import events
-from ..drivers import Driver, DriverError, Offer, Usage
+from ..drivers import Driver, DriverError, Offer, Template, Usage
 from ..events import EventBus
 from ..records import AppRecord, Backoff, Condition, Goal, Instance, config_version
 from ..state import State
@@ -149,6 +149,14 @@ class Orchestrator:
         except DriverError as error:
             log.warning("cannot tell what the tasks use: %s", error)
             return None
+
+    async def templates(self) -> Sequence[Template]:
+        """Return what there is of the engine's templates; nothing if it does not say now."""
+        try:
+            return await self._driver.templates()
+        except DriverError as error:
+            log.warning("cannot tell what there is of templates: %s", error)
+            return []
 
     async def _recover(self) -> None:
         """Match what the store says runs with what the engine says runs."""

@@ -21,7 +21,8 @@ class _FiguresHandler(ApiHandler):
     async def measure(self) -> None:
         """Ask the engine for its figures of this moment."""
         orchestrator = self.orchestrator
-        self.services.metrics.note(orchestrator.offers(), await orchestrator.usage())
+        templates = await orchestrator.templates()
+        self.services.metrics.note(orchestrator.offers(), await orchestrator.usage(), templates)
 
 
 class MetricsHandler(_FiguresHandler):

@@ -9,7 +9,7 @@ import pwd
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ async def warm(warm_state: Path) -> AsyncIterator[Warm]:
 
 
 async def about(driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any]:
-    [found] = [found for found in await driver.templates() if found["kind"] == kind]
-    return found
+    [found] = [found for found in await driver.templates() if found.kind == kind]
+    return asdict(found)
 
 
 async def run(driver: ProcessDriver, spec: TaskSpec) -> tuple[TaskExit, str, str]:
