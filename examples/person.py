@@ -186,7 +186,7 @@ class Kernel:
 
     def close(self) -> None:
         """Hang up; the kernel goes on."""
-        self._socket.close()
+        self._wait(self._socket.close)  # within the loop, where its last frame is written
         self._loop.close(all_fds=True)
 
     def _read(self, deadline: float) -> dict[str, Any]:

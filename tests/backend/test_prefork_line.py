@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hubfleet.backend.drivers.prefork_line import environment_from_shell, read_command
-from hubfleet.spawner.build import shell_line
+from hubfleet.spawner.command import shell_line
 from hubfleet.workers.build import WorkerOptions, worker_command
 
 ENVIRONMENT = {"PORT0": "31000", "HOME": "/home/ann", "SPLIT": "a b", "PWD": "/", "EMPTY": ""}
