@@ -160,7 +160,7 @@ def _free(
     profile: Profile, key: str, option: Option, options: Mapping[str, Any], wrong: Mapping[str, str]
 ) -> Field:
     free, name = option.unlisted_choice, key + UNLISTED_SUFFIX
-    hints = [free.validation_message]
+    hints = [f"{free.validation_message.rstrip('.')}." if free.validation_message else ""]
     if option.choices:
         hints.append(f"Counts only if “{free.display_name_in_choices}” is chosen.")
     else:

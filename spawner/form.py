@@ -52,11 +52,22 @@ class Kind:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the template shows; `was_entered` if the errors are about what was sent just now."""
+    """All that the template shows.
+
+    Parameters
+    ----------
+    wrong_fields
+        Those which say what is wrong with them.
+    errors
+        What is wrong and belongs to no field.
+    was_entered
+        All that is about what was sent just now, and not about what was saved.
+    """
 
     kinds: list[Kind]
     fields: list[Field]
-    errors: list[tuple[str, str]]
+    wrong_fields: list[Field]
+    errors: list[str]
     was_entered: bool
 
 
@@ -114,12 +125,12 @@ async def _page(draft: Choosing, options: Mapping[str, Any], was_entered: bool) 
         plain = draft.draft()
         await plain.take(Selection(None, (), {}))
         fields = fields_of(plain.offer(), options, wrong)
-    anchors = {field.option: field.id for kind in kinds if kind.checked for field in kind.fields}
-    anchors |= {field.option: field.id for field in fields}
-    if kinds:
-        anchors["profile"] = kinds[0].id
-    errors = [(anchors.get(refusal.option, ""), refusal.message) for refusal in refusals]
-    return Page(kinds, fields, errors, was_entered)
+    wrong_fields = [
+        each for each in [*fields, *(each for kind in kinds for each in kind.fields)] if each.error
+    ]
+    at_fields = {each.error for each in wrong_fields}
+    errors = [refusal.message for refusal in refusals if refusal.message not in at_fields]
+    return Page(kinds, fields, wrong_fields, errors, was_entered)
 
 
 async def _kind(

@@ -157,7 +157,9 @@ def _profile(asked: Any, profiles: Profiles) -> Profile:
 
 def _pick(key: str, option: Option, asked: Any, text: Any, refusals: list[Refusal]) -> Pick | None:
     free = option.unlisted_choice
-    name = f"The option {key!r} ({option.display_name})"
+    name = f"The option {key!r}"
+    if option.display_name.casefold() != key.casefold():
+        name += f" ({option.display_name})"
     if not absent(text) or asked == UNLISTED:
         if not free.enabled:
             refusals.append(Refusal(key, f"{name} takes no text; allowed are {', '.join(option.choices)}."))
@@ -171,7 +173,7 @@ def _pick(key: str, option: Option, asked: Any, text: Any, refusals: list[Refusa
     if absent(asked):
         if option.default is not None:
             return Pick(key, option.choices[option.default])
-        refusals.append(Refusal(key + UNLISTED_SUFFIX, f"{name} has no default; {_form_of(free)}."))
+        refusals.append(Refusal(key + UNLISTED_SUFFIX, f"{name} has no default: {_form_of(free)}."))
     elif isinstance(asked, str) and asked in option.choices:
         return Pick(key, option.choices[asked])
     else:
@@ -185,14 +187,14 @@ def _pick(key: str, option: Option, asked: Any, text: Any, refusals: list[Refusa
 def _wrong(name: str, free: Unlisted, text: Any) -> str | None:
     """Say what is wrong with a free choice; None if nothing is."""
     if absent(text):
-        return f"{name} needs a text; {_form_of(free)}."
+        return f"{name} needs a text: {_form_of(free)}."
     if not is_text(text):
         return f"{name} is one line of text, {MOST_TEXT} characters at most, got {shown(text)}."
     # Both would be read again further down: braces by the hub's templates, ".." by file systems.
     if "{" in text or "}" in text or ".." in re.split(r"[/\\]", text):
         return f"{name} may have neither braces nor '..' as a part of a path, got {shown(text)}."
     if not _matches(free.validation_regex, text):
-        return f"{name} cannot be {shown(text)}; {_form_of(free)}."
+        return f"{name} cannot be {shown(text)}: {_form_of(free)}."
     return None
 
 

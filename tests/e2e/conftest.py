@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browsing import ARGUMENTS, BROWSER
 from hub import Hub
 from hubs import AdminOf, make_hub
+from playwright.async_api import Browser, Page, async_playwright
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,19 @@ def own_hub(tmp_path: Path) -> Iterator[Callable[[str], Hub]]:
     yield make
     for hub in hubs:
         hub.stop()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    assert BROWSER, "the tests of pages need Chromium; `apt install chromium`"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> Page:
+    page = await browser.new_page()
+    page.set_default_timeout(60_000)
+    return page

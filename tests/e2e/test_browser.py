@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
-from collections.abc import AsyncIterator
 
-import pytest
+from browsing import log_in
 from hub import Hub
-from playwright.async_api import Page, async_playwright, expect
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
-]
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    assert BROWSER, "the tests of pages need Chromium; `apt install chromium`"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        page = await browser.new_page()
-        page.set_default_timeout(60_000)
-        yield page
-        await browser.close()
-
-
-async def log_in(page: Page, hub: Hub, name: str) -> None:
-    await page.goto(f"{hub.url}/hub/login?next=%2Fhub%2Fhome")
-    await page.fill("#username_input", name)
-    await page.fill("#password_input", hub.password)
-    await page.click("#login_submit")
-    await page.wait_for_selector("#start")
+from playwright.async_api import Page, expect
 
 
 async def test_a_person_opens_jupyterlab_runs_a_cell_and_a_terminal_and_stops(page: Page, hub: Hub) -> None:

@@ -191,7 +191,7 @@ async def test_errors_stand_at_their_fields_and_what_was_entered_stays(small_hub
     assert "checked" in page.by_id("hubfleet--large")
     (alert,) = [attributes for _, attributes in page.found if attributes.get("role") == "alert"]
     assert "autofocus" in alert
-    assert "Your server was not started:" in page.text
+    assert "Your server was not started. Please look at: Another image" in page.text
     assert f"#{field['id']}" in [link["href"] for link in page.all("a")]
 
 
@@ -208,7 +208,7 @@ async def test_a_last_choice_that_is_not_offered_any_more_is_said(small_hub: Any
     spawner = small_hub.spawner("alice", profile_list=PROFILES)
     spawner.user_options = {"profile": "gone"}
     page = await page_of(spawner)
-    assert "What was chosen last is not possible now: There is no profile 'gone'" in page.text
+    assert "What was chosen last is not possible now. There is no profile 'gone'" in page.text
     assert "checked" in page.by_id("hubfleet--small")
 
 
