@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from .operations import Query, Schema
 
-_TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+
+def _texts(*known: str) -> Schema:
+    """Return the schema of a parameter that may come several times, with the values that mean something."""
+    text: Schema = {"type": "string"}
+    return {"type": "array", "items": {"anyOf": [{"enum": list(known)}, text]} if known else text}
 
 
 def _boolean(name: str, default: bool, description: str) -> Query:
@@ -27,25 +31,34 @@ PARTIAL = _boolean(
 FAIL_FAST = _boolean("failFast", False, "Refuse (409) what would have to wait for room. Not Marathon's.")
 CHANGE = (FORCE, FAIL_FAST)
 
+_OF_APP = (
+    "counts",
+    "tasks",
+    "deployments",
+    "lastTaskFailure",
+    "failures",
+    "readiness",
+    "taskStats",
+    "stderr",
+)
+_UNKNOWN = "Unknown values name nothing."
+
 EMBED_APPS = Query(
     "embed",
-    _TEXTS,
-    "What is shown beside the definition: app.counts, app.tasks, app.deployments, app.lastTaskFailure, "
-    "app.failures, app.taskStats, and app.stderr, which is not Marathon's. Unknown values name nothing.",
+    _texts(*(f"app.{name}" for name in _OF_APP)),
+    f"What is shown beside the definition; app.stderr is not Marathon's. {_UNKNOWN}",
 )
 EMBED_GROUPS = Query(
     "embed",
-    _TEXTS,
-    "What is shown of a group: group.groups, group.apps, group.pods; group.apps.counts and so on. "
-    "Without any it is all of it.",
+    _texts("group.groups", "group.apps", "group.pods", *(f"group.apps.{name}" for name in _OF_APP)),
+    f"What is shown of a group; without any it is all of it, with the bare definitions. {_UNKNOWN}",
 )
 EMBED_QUEUE = Query(
     "embed",
-    _TEXTS,
-    "lastUnusedOffers: the places that did not fit. explanation, which is not Marathon's: what is "
-    "missing, in a sentence. Unknown values name nothing.",
+    _texts("lastUnusedOffers", "explanation"),
+    "The places that did not fit; and what is missing, in a sentence, which is not Marathon's. " + _UNKNOWN,
 )
-EVENT_TYPES = Query("event_type", _TEXTS, "Only events of these types.")
+EVENT_TYPES = Query("event_type", _texts(), "Only events of these types.")
 
 SELECTION = (
     _text("id", "Only apps with this in their ids, in any case of the letters."),
@@ -56,7 +69,7 @@ SELECTION = (
         "key in (a,b), key notin (a,b).",
     ),
 )
-STATUS = Query("status", _TEXTS, "Only tasks in these states: running, staging. Others name nothing.")
+STATUS = Query("status", _texts("running", "staging"), f"Only tasks in these states. {_UNKNOWN}")
 
 SCALE = _boolean("scale", False, "Lower the counts of the apps by as many as are killed.")
 WIPE = _boolean("wipe", False, "Forget the instances of the tasks; not together with scale.")

@@ -11,7 +11,16 @@ from pydantic import ConfigDict, Field
 
 from hubfleet.api.app import App
 from hubfleet.api.fields import PathId, Period
-from hubfleet.api.status import Action, AppStatus, Deployment, DeploymentRef, HistoryEvent, QueueItem, Task
+from hubfleet.api.status import (
+    Action,
+    AppStatus,
+    Deployment,
+    DeploymentRef,
+    HistoryEvent,
+    QueueItem,
+    ReadinessResult,
+    Task,
+)
 from hubfleet.api.wire import Wire
 
 # -- what is sent -------------------------------------------------------------------------------
@@ -117,6 +126,7 @@ class ShownApp(AppStatus):
     """An app with what `embed` asks for beside its definition."""
 
     tasks_stats: TasksStats | None = None
+    readiness_check_results: list[ReadinessResult] | None = None
 
 
 class OneApp(Wire):
@@ -164,7 +174,7 @@ class TaskHistory(Wire):
 class ActionUnderWay(Action):
     """What a deployment is doing to an app, and what its readiness checks say."""
 
-    readiness_check_results: list[dict[str, Any]]
+    readiness_check_results: list[ReadinessResult]
 
 
 class DeploymentUnderWay(Deployment):
