@@ -1,9 +1,9 @@
-"""Every kind of error that Marathon answers (``marathon-v2`` 0.1), word for word, and nothing changes.
+"""Every row of Marathon's table of errors (``marathon-v2`` 0.1), word for word, and nothing changes.
 
-Left out: what only a second master or a plug-in brings about (503 of a leader, 302). A
-503 of a full disk is in ``test_hard_times``, the 403 of too many deployments in
-``test_changes``. What Marathon answers with 500, contradictions in the network API among
-them, is 422 here.
+Left out is what cannot come about here: there is always a leader (404), and nobody waits for
+an internal time-out (503). The 503 of a full disk is in ``test_hard_times``, that of a hub which
+is away in ``test_access``. What Marathon answers with 500, contradictions in the network API
+and unknown URIs, is 422 and 404 here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import pytest
 from rest import Rest
 
 THERE = {"id": "/rows/there", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
+GONE = "rows_there.instance-1._app.1"
+SCALE_AND_WIPE = {"message": "You cannot use scale and wipe at the same time."}
 NEVER = "2001-02-03T04:05:06.789Z"
 NOT_VALID = "Object is not valid"
 
@@ -42,9 +44,57 @@ async def there(shared_rest: Rest) -> Any:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "answer"),
     [
-        # 400
-        ("POST", "/v2/tasks/delete?scale=true&wipe=true", {"ids": []}, 400, None),
-        # 404
+        # 400, an explicit one
+        *(
+            (method, f"{path}?scale=true&wipe=true", body, 400, SCALE_AND_WIPE)
+            for method, path, body in (
+                ("POST", "/v2/tasks/delete", {"ids": []}),
+                ("DELETE", "/v2/apps/rows/there/tasks", None),
+                ("DELETE", "/v2/apps/rows/there/tasks/x.instance-1._app.1", None),
+            )
+        ),
+        (
+            "POST",
+            "/v2/tasks/delete",
+            {"ids": ["no id"]},
+            400,
+            {"message": "Invalid task id 'no id'. [A task id ends in .instance-<uuid>._app.<n>]"},
+        ),
+        # 404, other than apps
+        ("GET", "/v2/apps/x/*", None, 404, {"message": "Group '/x' does not exist"}),
+        ("GET", "/v2/groups/x", None, 404, {"message": "Group '/x' does not exist"}),
+        (
+            "DELETE",
+            f"/v2/apps/rows/there/tasks/{GONE}",
+            None,
+            404,
+            {"message": f"Task '{GONE}' does not exist"},
+        ),
+        ("GET", f"/v2/tasks/{GONE}/history", None, 404, {"message": f"Task '{GONE}' does not exist"}),
+        ("DELETE", "/v2/apps/x/tasks", None, 404, {"message": "App '/x' does not exist"}),
+        ("DELETE", "/v2/apps/x/tasks?scale=true", None, 404, {"message": "Path '/x' does not exist"}),
+        (
+            "DELETE",
+            "/v2/apps/rows/there/tasks?scale=true",
+            None,
+            404,
+            {"message": "Path '/rows/there' does not exist"},
+        ),
+        (
+            "DELETE",
+            "/v2/queue/x/delay",
+            None,
+            404,
+            {"message": "Application /x not found in tasks queue."},
+        ),
+        (
+            "DELETE",
+            "/v2/queue/rows/there/delay",
+            None,
+            404,
+            {"message": "Application /rows/there not found in tasks queue."},
+        ),
+        # 404, apps
         ("GET", "/v2/apps/x", None, 404, {"message": "App '/x' does not exist"}),
         ("DELETE", "/v2/apps/x", None, 404, {"message": "App '/x' does not exist"}),
         ("PATCH", "/v2/apps/x", {"cpus": 1}, 404, {"message": "App '/x' does not exist"}),
@@ -109,6 +159,8 @@ async def there(shared_rest: Rest) -> Any:
             422,
             wrong("/healthChecks(0)/intervalSeconds", "error.expected.jsnumber"),
         ),
+        ("PUT", "/v2/apps/rows/there", {"id": "/A b"}, 422, wrong("/id", "error.pattern")),
+        ("PATCH", "/v2/apps/rows/there", {"id": 5}, 422, wrong("/id", "error.expected.jsstring")),
         ("PUT", "/v2/apps", {}, 422, wrong("/", "error.expected.jsarray")),
         ("PUT", "/v2/apps", [{**THERE, "cpus": -1}], 422, wrong("(0)/cpus", "error.min")),
         # 422, the rules
@@ -178,16 +230,41 @@ async def there(shared_rest: Rest) -> Any:
             422,
             {"message": "requirement failed: App Update must have app id set"},
         ),
+        (
+            "GET",
+            "/v2/apps/rows/there/versions/then",
+            None,
+            422,
+            {"message": "Invalid timestamp provided 'then'. Expecting ISO-8601 datetime string."},
+        ),
+        (
+            "GET",
+            "/v2/apps?label=a%3D%3D%3D",
+            None,
+            422,
+            {
+                "message": "Can not parse label selector a===. "
+                "Reason: a value expected but '=' found at character 4"
+            },
+        ),
+        # 405, 415: of HTTP itself; 406 has headers and is below
+        ("DELETE", "/v2/apps", None, 405, {"message": "Method Not Allowed"}),
+        ("POST", "/v2/apps/rows/there", THERE, 405, {"message": "Method Not Allowed"}),
+        (
+            "GET",
+            "/v2/events",
+            None,
+            405,
+            {"message": "The event stream needs the header Accept: text/event-stream"},
+        ),
     ],
 )
 async def test_an_error_is_answered_as_marathon_answers_it(
-    shared_rest: Rest, method: str, path: str, body: Any, status: int, answer: dict[str, Any] | None
+    shared_rest: Rest, method: str, path: str, body: Any, status: int, answer: dict[str, Any]
 ) -> None:
     found = await shared_rest(method, path, body)
     assert found.status_code == status, found.text
-    if answer is None:
-        assert found.json()["message"]
-    elif "message" in answer:
+    if "message" in answer:
         assert found.json() == answer
     else:
         assert found.json()["message"] == NOT_VALID
@@ -219,3 +296,26 @@ async def test_a_locked_app_names_what_holds_it(shared_rest: Rest) -> None:
     }
     assert (await shared_rest("DELETE", "/v2/apps/rows/locked")).status_code == 200
     await shared_rest.deployed()
+
+
+@pytest.mark.usefixtures("there")
+async def test_media_types_that_nobody_takes(shared_rest: Rest) -> None:
+    for headers, status, message in (
+        ({"Accept": "text/html"}, 406, "Not Acceptable"),
+        ({"Content-Type": "text/plain"}, 415, "Unsupported Media Type"),
+    ):
+        answer = await shared_rest("PUT", "/v2/apps/rows/there", {"cpus": 0.02}, headers=headers)
+        assert (answer.status_code, answer.json()) == (status, {"message": message})
+
+
+async def test_no_more_than_a_hundred_deployments_run(rest: Rest) -> None:
+    for number in range(100):
+        await rest.create(f"/open/{number}", constraints=[["hostname", "LIKE", "nowhere"]])
+    before = await rest.get("/v2/apps")
+    answer = await rest("POST", "/v2/apps", {**THERE, "id": "/open/too"})
+    assert answer.status_code == 403
+    assert answer.json().keys() == {"message"}
+    assert answer.json()["message"].startswith("Max number (100) of running deployments is achieved. ")
+    assert await rest.get("/v2/apps") == before
+    # What is forced takes the place of another.
+    assert (await rest("DELETE", "/v2/apps/open/0")).status_code == 200
