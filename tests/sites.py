@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -92,3 +95,15 @@ class Site:
 
     def user(self, token: str | None) -> Rest:
         return Rest(self.backend.url, token)
+
+
+@contextmanager
+def running_site(folder: Path) -> Iterator[Site]:
+    """Yield a site that runs, for the tests of a whole module."""
+    site = Site(folder)
+    try:
+        asyncio.run(site.backend.start())
+        yield site
+    finally:
+        asyncio.run(site.backend.destroy())
+        site.hub.close()

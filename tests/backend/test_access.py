@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rest import eventually, stream
-from sites import BODY, OWNERS, READER, Site
-
-from hubfleet.backend.access import (
-    Caller,
-    Forbidden,
-    TooManyUnknown,
-    administrator,
-    hub_itself,
-    reader,
-    token_owner,
-)
-from hubfleet.backend.authenticator import token_of
-from hubfleet.backend.bounded import Guesses, Remembered
+from sites import BODY, OWNERS, READER, Site, running_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("site"))
-    try:
-        asyncio.run(site.backend.start())
+    with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
-    finally:
-        asyncio.run(site.backend.destroy())
-        site.hub.close()
 
 
 @pytest.mark.parametrize(
@@ -266,151 +247,6 @@ async def test_a_token_is_in_no_log(site: Site) -> None:
     assert not [token for token in (*OWNERS, site.backend.admin_token, "some-wrong-token") if token in log]
 
 
-@pytest.mark.parametrize(
-    ("scopes", "group", "server"),
-    [
-        (["access:servers"], "/jupyter/al", None),
-        (["access:servers!user"], "/jupyter/al", None),
-        (["access:servers!user=al"], "/jupyter/al", None),
-        (["access:servers!server=al/"], "/jupyter/al", "/jupyter/al/notebook"),
-        (["access:servers!server=al/x"], "/jupyter/al", "/jupyter/al/servers/x"),
-        (
-            ["access:servers!server=al/x", "access:servers!server=bo/y"],
-            "/jupyter/al",
-            "/jupyter/al/servers/x",
-        ),
-        (["access:servers!server=al/x", "access:servers!server=al/"], "/jupyter/al", None),
-        (["access:servers!user=al", "access:servers!server=al/"], "/jupyter/al", None),
-        (["access:servers!user=bo"], None, None),
-        (["access:servers!server=bo/"], None, None),
-        (["access:servers!group=g"], None, None),
-        (["servers!user=al", "self"], None, None),
-        ([], None, None),
-    ],
-)
-def test_what_a_token_reaches_follows_from_its_scopes(
-    scopes: list[str], group: str | None, server: str | None
-) -> None:
-    model = {"kind": "user", "name": "al", "scopes": scopes}
-    if group is None:
-        with pytest.raises(Forbidden):
-            token_owner(model, "jupyter")
-        return
-    expected = Caller(
-        "the user al",
-        opens=frozenset({group}),
-        writes=frozenset({f"{group}/dask"}),
-        server=server,
-        user="al",
-        user_group=group,
-    )
-    assert token_owner(model, "jupyter") == expected
-
-
-@pytest.mark.parametrize(
-    ("scopes", "expected"),
-    [
-        (["custom:hubfleet:admin"], administrator("the user al")),
-        (["custom:hubfleet:admin", "access:servers!user=al"], administrator("the user al")),
-        (["custom:hubfleet:hub"], hub_itself("the user al", "jupyter")),
-        (["custom:hubfleet:read"], reader("the user al")),
-        (
-            ["custom:hubfleet:read!user=bo", "custom:hubfleet:read!user=cy"],
-            Caller("the user al", reads=frozenset({"/jupyter/bo", "/jupyter/cy"})),
-        ),
-        # What is filtered in a way that we cannot follow widens nothing.
-        (["custom:hubfleet:admin!user=al"], None),
-        (["custom:hubfleet:hub!user=al"], None),
-        (["custom:hubfleet:read!group=g"], None),
-        (["custom:hubfleet:adminx", "custom:other:admin"], None),
-    ],
-)
-def test_custom_scopes_widen(scopes: list[str], expected: Caller | None) -> None:
-    model = {"kind": "user", "name": "al", "scopes": scopes}
-    if expected is None:
-        with pytest.raises(Forbidden):
-            token_owner(model, "jupyter")
-    else:
-        assert token_owner(model, "jupyter") == expected
-
-
-MATRIX_IDS = ("/other", "/jupyter/alice/notebook", "/jupyter/alice/dask/m", "/jupyter/bob/dask/m")
-SEEN_AND_CHANGED = {
-    # who: which of MATRIX_IDS they see, see inside of, and may change
-    "admin": ("yyyy", "yyyy", "yyyy"),
-    "token-of-an-operator": ("yyyy", "yyyy", "yyyy"),
-    "token-of-a-spawner": ("-yyy", "-yyy", "-yyy"),
-    "token-of-alice": ("-yy-", "-yy-", "--y-"),
-    "token-of-alice-server": ("-yy-", "-yy-", "--y-"),
-    "token-of-bob": ("---y", "---y", "---y"),
-    "token-of-a-teacher": ("-yy-", "----", "----"),
-    "token-of-a-dashboard": ("yyyy", "----", "----"),
-    READER: ("yyyy", "----", "----"),
-    "token-for-a-login": (None, None, None),
-    "token-of-a-service": (None, None, None),
-}
-
-
-@pytest.mark.parametrize("who", SEEN_AND_CHANGED)
-async def test_what_one_may_not_see_does_not_exist_for_one(site: Site, who: str) -> None:
-    seen, opened, changed = SEEN_AND_CHANGED[who]
-    rest = site.admin if who == "admin" else site.user(who)
-    for app_id in MATRIX_IDS:
-        made = await site.admin(
-            "POST",
-            "/v2/apps",
-            {"id": app_id, "env": {"SECRET": "secret-of-the-matrix"}, **BODY, "cpus": 33, "instances": 2},
-        )
-        assert made.status_code == 201, made.text
-    try:
-        if seen is None or opened is None or changed is None:
-            for path in ("/v2/apps", "/v2/apps/other", "/v2/queue", "/v2/deployments", "/v2/info"):
-                assert (await rest("GET", path)).status_code == 403
-            return
-        assert (await rest("GET", "/metrics")).status_code == (200 if seen == "yyyy" else 403)
-        assert (await rest("GET", "/logging")).status_code == (200 if changed == "yyyy" else 403)
-        listed = {app["id"]: app for app in (await rest.get("/v2/apps"))["apps"]}
-        queued = {
-            item["app"]["id"]: item for item in (await rest.get("/v2/queue?embed=explanation"))["queue"]
-        }
-        tasks = {
-            app_id: (await site.admin.tasks(app_id) + [{"id": "none.instance-0._app.1"}])[0]
-            for app_id in MATRIX_IDS
-        }
-        for position, app_id in enumerate(MATRIX_IDS):
-            visible, inside, writable = (word[position] == "y" for word in (seen, opened, changed))
-            one = await rest("GET", f"/v2/apps{app_id}")
-            assert one.status_code == (200 if visible else 404)
-            assert (await rest("GET", f"/v2/apps{app_id}/tasks")).status_code == (200 if visible else 404)
-            assert (app_id in listed) == visible
-            assert visible or app_id not in queued
-            if visible:
-                assert ("secret-of-the-matrix" in one.text) == inside
-                assert ("secret-of-the-matrix" in json.dumps(listed[app_id])) == inside
-            if not writable:
-                # The same answer whether there is such an app or not.
-                for method, body in (("PUT", BODY), ("DELETE", None)):
-                    there = await rest(method, f"/v2/apps{app_id}", body)
-                    absent = await rest(method, f"/v2/apps{app_id}-not", body)
-                    assert (there.status_code, absent.status_code) == (403, 403)
-                    assert there.text == absent.text.replace(f"{app_id}-not", app_id)
-                killed = await rest("POST", "/v2/tasks/delete", {"ids": [tasks[app_id]["id"]]})
-                assert killed.status_code in (200, 403)
-                assert killed.status_code == 403 or killed.json() == {"tasks": []}
-        for plan in await site.admin.get("/v2/deployments"):
-            (app_id,) = plan["affectedApps"]
-            position = MATRIX_IDS.index(app_id)
-            found = {each["id"] for each in await rest.get("/v2/deployments")}
-            assert (plan["id"] in found) == (seen[position] == "y")
-            if changed[position] != "y":
-                answer = await rest("DELETE", f"/v2/deployments/{plan['id']}")
-                assert answer.status_code == (403 if seen[position] == "y" else 404)
-    finally:
-        for app_id in MATRIX_IDS:
-            await site.admin("DELETE", f"/v2/apps{app_id}")
-        await site.admin.deployed()
-
-
 async def test_metrics_are_open_only_where_it_is_said(site: Site, tmp_path: Path) -> None:
     assert (await site.user(None)("GET", "/metrics")).status_code == 401
     open_site = Site(tmp_path, configuration="c.Backend.open_metrics = True")
@@ -456,40 +292,3 @@ async def test_the_hub_is_not_asked_about_every_random_token(tmp_path: Path) -> 
     finally:
         await site.backend.destroy()
         site.hub.close()
-
-
-def test_guesses_come_again_with_time_and_good_tokens_are_none() -> None:
-    clock = [0.0]
-    guesses = Guesses(6, lambda: clock[0])
-    for _ in range(20):
-        guesses.take("a")
-        guesses.give_back("a")
-    for _ in range(6):
-        guesses.take("a")
-    with pytest.raises(TooManyUnknown) as refusal:
-        guesses.take("a")
-    assert refusal.value.seconds == 10
-    guesses.take("b")
-    clock[0] = 10.0
-    guesses.take("a")
-    for number in range(200):
-        with suppress(TooManyUnknown):
-            guesses.take(f"address-{number}")
-    with pytest.raises(TooManyUnknown):
-        guesses.take("another")
-
-
-def test_what_is_remembered_is_bounded_in_number_and_time() -> None:
-    clock = [0.0]
-    words: Remembered[int] = Remembered(2, 30, lambda: clock[0])
-    for number in range(3):
-        words.put(str(number), number)
-    assert [words.get(key) for key in "012"] == [None, 1, 2]
-    clock[0] = 30.0
-    assert words.get("2") is None
-
-
-def test_a_token_is_one_printable_word() -> None:
-    assert token_of("token  spaced ") == "spaced"
-    for text in ("token a b", "token a\tb", "token \x7f", "Bearer \u0100", "x", "token"):
-        assert token_of(text) is None

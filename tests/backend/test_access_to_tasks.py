@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
-from sites import BODY, Site
+from sites import BODY, Site, running_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("site"))
-    try:
-        asyncio.run(site.backend.start())
+    with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
-    finally:
-        asyncio.run(site.backend.destroy())
-        site.hub.close()
 
 
 async def test_others_do_not_exist_for_a_user(site: Site) -> None:
