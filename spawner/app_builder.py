@@ -18,7 +18,7 @@ from traitlets import HasTraits, default, observe
 from hubfleet.api.app import App
 from hubfleet.api.client import split_urls
 from hubfleet.api.errors import BackendError
-from hubfleet.api.ids import segment
+from hubfleet.api.ids import server_app_id
 
 from . import last_word
 from .app_traits import AppTraits
@@ -28,7 +28,7 @@ from .choosing import Choosing
 from .deprecated import say_once
 from .errors import StartRefused, misconfigured, refused
 from .options import Choice, OptionsRefused
-from .templates import format_fetch, format_volumes, names_of, path_namespace, path_part, url_namespace
+from .templates import format_fetch, format_volumes, names_of, path_namespace, url_namespace
 from .traits import MIB, BackendTraits, ServerTraits
 
 # What it builds upon is JupyterHub's Spawner, which admits no subclass that cannot start.
@@ -110,8 +110,8 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, Choosing, _Spawner):
         self._certificates = None
         try:
             if self.certs_dir:
-                parts = (path_part(self.user.name), segment(self.name) if self.name else "default")
-                return certificates.lay_down(Path(self.certs_dir, *parts), self._account())
+                place = server_app_id(self.app_prefix, self.user.name, self.name)
+                return certificates.lay_down(Path(self.certs_dir), place.strip("/"), self._account())
             if not await self._link().client.is_hubfleet():
                 raise ValueError(
                     "what answers at c.MarathonSpawner.marathon_host is not hubfleet's backend, and shows "

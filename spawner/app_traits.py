@@ -193,8 +193,8 @@ class AppTraits(NetworkTraits):
         help="""
         Directory, shared by the hub and the servers' machines, for certificates (`JupyterHub.internal_ssl`).
 
-        A server finds its own in ``<certs_dir>/<user>/<server>``, as files of mode 0600 that belong to
-        its account (`mesos_user`).
+        A server finds its own in ``<certs_dir>/<app id>``, as files of mode 0600 that belong to its account
+        (`mesos_user`). The hub has to own the directory.
 
         Default: none is needed with hubfleet's own backend, where certificates travel as the server's token
         does. Marathon shows an app's environment to all who may list apps, so it takes this directory.

@@ -36,10 +36,10 @@ class Certificates:
         """Return the environment in which a task gets them."""
         return dict(zip(TLS_VARIABLES, (self.key, self.cert, self.authorities), strict=True))
 
-    def lay_down(self, directory: Path, account: str | None) -> dict[str, str]:
-        """Write them into a directory, as files that one account can read, and return the paths.
+    def lay_down(self, root: Path, place: str, account: str | None) -> dict[str, str]:
+        """Write them to a place below a directory, as files that one account can read; return the paths.
 
-        The directory and everything above it stays the hub's own, so that nobody can put links in their way.
+        The directories stay the hub's own, so that nobody can put links in the way.
 
         Raises
         ------
@@ -47,8 +47,11 @@ class Certificates:
             The account is not known here, or only root could hand the files over to it.
         """
         owner = _owner(account)
-        # Others may pass through, if they know the way, but not look around.
-        directory.mkdir(parents=True, exist_ok=True, mode=0o711)
+        directory = root
+        for part in place.split("/"):
+            directory = directory / part
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o711)  # others may pass through, if they know the way, but not look around
         paths = {}
         for name, text in (("keyfile", self.key), ("certfile", self.cert), ("cafile", self.authorities)):
             path = directory / f"{name}.pem"
