@@ -1,7 +1,7 @@
 """Commands that run beside tasks for a while, health checks above all: told how they end, ended in time.
 
 A command is in its task's session of nobody else, but in its control groups, and carries its marker: so
-what it may leave running ends with the task, and so does the command itself.
+what it may leave running ends with the task, and so does the command itself. It ends with the launcher too.
 
 Standard library only, and as little of that as will do: the launcher imports this.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from .fork import Forked, fork_task, read_outcome
+from .guard import Guard
 from .order import Order, StartError
 from .proctree import Snapshot, read_process, send_signal
 
@@ -43,6 +44,7 @@ class Commands:
 
     def __init__(self) -> None:
         self._running: dict[int, Command] = {}
+        self.guard = Guard()
 
     def start(self, order: Order, seconds: float, done: Done) -> None:
         """Run a command; `done` is called once it has ended.
@@ -60,6 +62,12 @@ class Commands:
         forked = fork_task(order)
         process = read_process(forked.pid)
         started = 0 if process is None else process.started
+        try:
+            others = [(pid, command.started) for pid, command in self._running.items()]
+            self.guard.watch((forked.pid, started), others)
+        except OSError as error:
+            forked.abandon()
+            raise StartError(f"No process could guard a command: {error}", refused=False) from error
         ends = time.monotonic() + seconds
         self._running[forked.pid] = Command(order.task_id, forked, started, ends, done)
         forked.release()
@@ -80,6 +88,7 @@ class Commands:
     def ended(self, pid: int, status: int) -> None:
         """Tell how a command went."""
         command = self._running.pop(pid)
+        self.guard.release(pid)
         # Whole by now: the process is dead, and its program never had the descriptor.
         message = b""
         while text := _read(command.forked.outcome):

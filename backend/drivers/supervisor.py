@@ -369,7 +369,8 @@ class Supervisor:
         remains = self._find_processes(task, snapshot)
         if not self._asked and not any(other.runs for other in self.tasks.values()):
             # With no task running, whatever came to us as subreaper is left over from one that ran.
-            remains += snapshot.descendants(os.getpid(), but=self.templates.pids)
+            own = self.templates.pids | {self._commands.guard.pid}
+            remains += snapshot.descendants(os.getpid(), but=own)
         if not remains:
             self._end(task)
         elif now >= sweep.until:
