@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 
+import psutil
 import pytest
 from driving import Site, lives, next_exit, wait_until
 
@@ -60,6 +62,58 @@ async def test_a_command_ends_with_its_task(site: Site) -> None:
     await driver.signal(task.task_id, signal.SIGKILL)
     assert await command == 128 + signal.SIGKILL
     assert (await next_exit(driver)).signal == signal.SIGKILL
+
+
+async def test_a_command_ends_with_the_launcher_and_the_task_does_not(site: Site) -> None:
+    driver = await site.open()
+    task = await running(driver, site.spec("a", "echo up; echo $$ > own; exec sleep 60"))
+    assert await driver.execute(task, ["true"], FOREVER) == 0
+    script = "set -m; sleep 61 & echo $! > child; trap '' TERM HUP; echo $$ > leader; wait"
+    command = asyncio.create_task(driver.execute(task, ["sh", "-c", script], FOREVER))
+    await wait_until((task.sandbox / "leader").exists, "the command runs")
+    assert driver.launcher_pid is not None
+    os.kill(driver.launcher_pid, signal.SIGKILL)
+    for name in ("child", "leader"):
+        pid = int((task.sandbox / name).read_text())
+        await wait_until(lambda pid=pid: not lives(pid), f"the {name} ends")
+    with pytest.raises(DriverError):
+        await command
+    assert lives(int((task.sandbox / "own").read_text()))
+
+
+async def test_a_guard_that_is_killed_is_replaced_with_all_that_it_knew(site: Site) -> None:
+    driver = await site.open()
+    task = await running(driver, site.spec("a", "echo up; exec sleep 60"))
+    script = "echo $$ > {}.part; mv {}.part {}; sleep 61; true"
+    commands = [asyncio.create_task(driver.execute(task, ["sh", "-c", script.replace("{}", "one")], FOREVER))]
+    await wait_until((task.sandbox / "one").exists, "the first command runs")
+    launcher = driver.launcher_pid
+    assert launcher is not None
+    (guard,) = [
+        child.pid for child in psutil.Process(launcher).children() if "launcher" in " ".join(child.cmdline())
+    ]
+    os.kill(guard, signal.SIGKILL)
+    await wait_until(lambda: not lives(guard), "the guard ends")
+    commands.append(
+        asyncio.create_task(driver.execute(task, ["sh", "-c", script.replace("{}", "two")], FOREVER))
+    )
+    await wait_until((task.sandbox / "two").exists, "the second command runs")
+    os.kill(launcher, signal.SIGKILL)
+    for name in ("one", "two"):
+        pid = int((task.sandbox / name).read_text())
+        await wait_until(lambda pid=pid: not lives(pid), f"command {name} ends")
+    for end in await asyncio.gather(*commands, return_exceptions=True):
+        assert isinstance(end, DriverError)
+
+
+async def test_the_last_task_ends_although_a_guard_is_there(site: Site) -> None:
+    driver = await site.open()
+    task = await running(driver, site.spec("a", "echo up; exec sleep 60"))
+    assert await driver.execute(task, ["true"], FOREVER) == 0
+    children = [child.pid for child in psutil.Process(driver.launcher_pid).children()]
+    await driver.signal(task.task_id, signal.SIGKILL)
+    assert (await next_exit(driver)).signal == signal.SIGKILL
+    assert [lives(pid) for pid in children].count(True) == len(children) - 1, "only the task has ended"
 
 
 async def test_many_commands_wait_for_each_other_and_hold_nobody_up(site: Site) -> None:
