@@ -92,5 +92,8 @@ def _surroundings(app: App) -> Iterator[Violation]:
         yield Violation("/tty", f"the process driver gives tasks no terminal; {_ELSEWHERE}")
     if app.check is not None:
         yield Violation(
-            "/check", f"the process driver makes no informational checks; use healthChecks; {_MARATHON}"
+            "/check",
+            "the process driver makes no checks that are only told of: nothing would follow from one, and "
+            "older clients (the Python package marathon) cannot read an app that has one; use healthChecks, "
+            f"with maxConsecutiveFailures 0 to kill nothing; {_MARATHON}",
         )
