@@ -69,6 +69,7 @@ class ServerLife(RunningServer):
         ends_at = clock() + self.start_timeout - margin
         app = await self.app_to_submit()
         self._app_id, self._group = app.id, canonical(self.app_prefix)
+        self._backend = self._backend_now if self._backend_now in self.other_backends else ""
         self._store_state()
         link = self._link()
         await link.reaper.spare(app.id)

@@ -43,6 +43,7 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         super().__init__(**kwargs)
         self._app_id = ""  # of the server that was started or restored; empty if neither
         self._group = ""
+        self._backend = ""  # where the server was started, if not at the configured place
         self._task_id = ""  # of the task that users are routed to
         self._ends: dict[str, TaskEnd] = {}
         self._starting = False
@@ -66,12 +67,18 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         marks = Server.marks(self.hub_id, self.user.name, self.name)
         return all(status.labels.get(name) == value for name, value in marks.items())
 
+    @property
+    def _backend_now(self) -> str:
+        """The addresses of the backend that the next start would use, as one text."""
+        return ",".join(split_urls(self.marathon_host))
+
     def _link(self) -> Link:
+        backend = self._backend or self._backend_now
         return link_to(
             Address(
-                urls=tuple(split_urls(self.marathon_host)),
+                urls=tuple(split_urls(backend)),
                 group=self._group or canonical(self.app_prefix),
-                token=self.marathon_token or None,
+                token=self.other_backends.get(backend, self.marathon_token) or None,
                 username=self.marathon_username or None,
                 password=self.marathon_password or None,
                 verify=self.marathon_verify,
@@ -99,20 +106,29 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         super().load_state(state)
         self._app_id = state.get("app_id", "")
         self._group = state.get("group", "")
+        # The overrides that chose it are applied at a start and not now. A backend that is no longer
+        # configured has moved, so that its new address counts.
+        backend = state.get("backend", "")
+        self._backend = backend if backend in self.other_backends else ""
         self._task_id = state.get("task_id", "")
         self._keep_house()
 
     def get_state(self) -> dict[str, Any]:
-        """Return which app the server is, and the group it is watched in: a later prefix changes neither."""
+        """Return which app the server is, where, and the group it is watched in.
+
+        A later prefix, or other overrides, change none of them.
+        """
         state: dict[str, Any] = super().get_state()
         if self._app_id:
             state |= {"app_id": self._app_id, "group": self._group, "task_id": self._task_id}
+            if self._backend:
+                state["backend"] = self._backend
         return state
 
     def clear_state(self) -> None:
         """Forget the server; JupyterHub does so before each start, and after each stop."""
         super().clear_state()
-        self._app_id = self._group = self._task_id = ""
+        self._app_id = self._group = self._backend = self._task_id = ""
         self._ends = {}
         self._exit_status = None
 

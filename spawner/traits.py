@@ -45,6 +45,29 @@ class BackendTraits(HasTraits):
     def _marathon_token_of_environment(self) -> str:
         return os.environ.get("HUBFLEET_BACKEND_TOKEN", "")
 
+    other_backends = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""
+        Further backends on which servers may run: the address of each, and the hub's token there.
+
+        Which one a server runs on is decided by `marathon_host`, which profiles, `user_overrides` and
+        `group_overrides` may override with one of these addresses. The hub remembers it for each server.
+
+        Example::
+
+            c.MarathonSpawner.marathon_host = "http://127.0.0.1:8090"
+            c.MarathonSpawner.other_backends = {"http://gpus.example.org:8090": "..."}
+            c.MarathonSpawner.profile_list = [
+                {"display_name": "Small"},
+                {
+                    "display_name": "GPU",
+                    "overrides": {"marathon_host": "http://gpus.example.org:8090", "gpu": 1, "max_gpu": 1},
+                },
+            ]
+        """,
+    ).tag(config=True)
+
     marathon_username = Unicode(help="User name for basic authentication, in place of a token.").tag(
         config=True
     )

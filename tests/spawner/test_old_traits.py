@@ -24,7 +24,7 @@ DEFAULTS = {
     "max_mem": 4096,
     "mem": 1024,
     "max_disk": 20000,
-    "disk": 0,  # 5000 with an image
+    "disk": None,  # 5000 with an image, and none without
     "max_gpu": 0,
     "gpu": 0,
     "mesos_user": None,
