@@ -18,6 +18,7 @@ from sqlalchemy.orm import joinedload
 from hubfleet.api import labels
 from hubfleet.api.client import Client
 from hubfleet.api.errors import BackendError
+from hubfleet.api.ids import is_within
 from hubfleet.api.status import AppStatus
 from hubfleet.api.watcher import StateUnknown, Watcher
 from hubfleet.api.wire import now
@@ -110,14 +111,15 @@ class Leftovers:
 
     async def _look_for_ever(self) -> None:
         pause = LOOK_SECONDS if self._grace is None else min(LOOK_SECONDS, max(0.25, self._grace / 4))
-        looks = 0
+        looks, beyond = 0, False
         while True:
             try:
                 await self._watcher.wait_sighted(pause)
                 apps = self._watcher.apps()
-                if looks % _LOOKS_PER_LISTING == 1:  # not the first: a hub that starts has enough to do
+                if beyond or looks % _LOOKS_PER_LISTING == 1:  # not the first: a new hub has enough to do
                     apps = await self._client.list_apps(label=labels.HUB)
-                self._look(apps)
+                found = self._look(apps)
+                beyond = any(not is_within(app_id, self._watcher.group) for app_id in found)
                 looks += 1
             except (StateUnknown, BackendError) as error:
                 log.debug("cannot look for leftovers: %s", error)
@@ -125,7 +127,7 @@ class Leftovers:
                 log.exception("The look for leftovers failed; it is repeated in %.0f seconds", pause)
             await asyncio.sleep(pause)
 
-    def _look(self, apps: Iterable[AppStatus]) -> None:
+    def _look(self, apps: Iterable[AppStatus]) -> set[str]:
         # Read after the apps: a server is in the database before its app is at the backend.
         found = {app.id: app for app in ownerless(apps, self._hub_id, self._read_owned())}
         for app_id, app in found.items():
@@ -143,3 +145,4 @@ class Leftovers:
                 log.warning("%s is removed, since no server owns it", app_id)
                 self._reaper.condemn(app_id)
         self._seen = set(found)
+        return self._seen

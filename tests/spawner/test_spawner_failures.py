@@ -1,0 +1,92 @@
+"""Starts that cannot succeed, or must wait for others: what the user is told, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hubfleet.api.app import App
+from hubfleet.spawner.errors import StartRefused
+
+FAILS = "import sys; print('no such kernel: <gnu>', file=sys.stderr); sys.exit(7)"
+
+
+async def test_a_server_that_fails_shows_what_it_wrote_last(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.cmd = [sys.executable, "-c", FAILS]
+    hub.config.MarathonSpawner.start_failures = 1
+    with pytest.raises(StartRefused, match="ended once while it started") as refused:
+        await hub.user("alice").spawn()
+    assert refused.value.output == "no such kernel: <gnu>"
+    assert "no such kernel" not in str(refused.value), "the hub's log is no place for it"
+    await hub.eventually(lambda: hub.nothing_left(backend))
+
+
+async def test_a_program_that_is_not_there_is_not_tried_three_times(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.cmd = ["no-such-server"]
+    with pytest.raises(StartRefused, match=r"ended once .* status 127") as refused:
+        await asyncio.wait_for(hub.user("alice").spawn(), 20)
+    assert "no-such-server" in refused.value.output
+
+
+async def test_a_server_that_cannot_reach_the_hub_says_which_address(
+    hub: Any, backend: Any, tmp_path: Path
+) -> None:
+    configuration = hub.config.MarathonSpawner
+    configuration.cmd = [sys.executable, "-m", "jupyterhub.singleuser", "--allow-root"]
+    configuration.environment = {"JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api"}
+    configuration.home_dir = str(tmp_path / "homes" / "{username}")
+    user = hub.user("alice")
+    spawner = user.spawner
+    spawn = asyncio.create_task(user.spawn())
+    sentence = "The server runs, but cannot reach the hub's API at http://127.0.0.1:9/hub/api"
+    await hub.eventually(
+        lambda: asyncio.sleep(0, any(told.startswith(sentence) for told in spawner._told.messages)), 40
+    )
+    spawn.cancel()
+    await asyncio.gather(spawn, return_exceptions=True)
+    await hub.eventually(lambda: hub.nothing_left(backend))
+
+
+async def test_a_server_that_gave_up_on_the_hub_fails_at_once(hub: Any, backend: Any) -> None:
+    said = "Failed to connect to my Hub at http://10.0.0.1/hub/api (attempt 5/5). Is it running?"
+    hub.config.MarathonSpawner.cmd = [sys.executable, "-c", f"raise SystemExit({said!r})"]
+    with pytest.raises(
+        StartRefused, match=r"cannot reach the hub's API at http://10\.0\.0\.1/hub/api"
+    ) as refused:
+        await hub.user("alice").spawn()
+    assert refused.value.reason == "hub-unreachable"
+    assert "hub_connect_url" in refused.value.message
+    assert refused.value.output == said
+
+
+async def test_a_time_out_shows_what_the_server_wrote(hub: Any, backend: Any) -> None:
+    script = "import sys, time; print('loading the cat', file=sys.stderr, flush=True); time.sleep(60)"
+    hub.config.MarathonSpawner.update({"cmd": [sys.executable, "-c", script], "start_timeout": 4})
+    with pytest.raises(StartRefused, match="no server answers there") as refused:
+        await hub.user("alice").spawn()
+    assert refused.value.output == "loading the cat"
+
+
+async def test_in_a_storm_of_logins_a_start_waits_for_its_turn(hub: Any, backend: Any) -> None:
+    for number in range(101):  # one of them runs, and a hundred changes stay under way
+        await backend.client.create_app(App(id=f"/others/app{number}", cmd="sleep 1000", cpus=60))
+        if number == 0:
+            await hub.eventually(lambda: running(backend))
+    assert len(await backend.client.list_deployments()) == 100
+    user = hub.user("alice")
+    spawn = asyncio.create_task(user.spawn())
+    await hub.eventually(
+        lambda: asyncio.sleep(0, any("Many servers start" in told for told in user.spawner._told.messages))
+    )
+    assert not spawn.done()
+    await backend.client.delete_app("/others/app100")
+    await asyncio.wait_for(spawn, 30)
+    assert (await hub.ask(user.spawner.server.url))["env"]["JUPYTERHUB_USER"] == "alice"
+
+
+async def running(backend: Any) -> bool:
+    return bool((await backend.client.get_app("/others/app0")).tasks_running)
