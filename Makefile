@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint journey storm bench-backend clean
+.PHONY: help demo test lint journey storm hub-storm bench-backend clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint     style and types"
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
+	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
 	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
 	@echo "make clean    remove what the others made"
 
@@ -29,6 +30,10 @@ journey: environment
 ROUNDS ?= 2000
 storm: environment
 	@HUBFLEET_KILL_ROUNDS=$(ROUNDS) $(VENV)/python -m pytest -s tests/backend/test_kill_storm.py
+
+HUB_ROUNDS ?= 100
+hub-storm: environment
+	@HUBFLEET_HUB_KILL_ROUNDS=$(HUB_ROUNDS) $(VENV)/python -m pytest -s tests/e2e/test_hub_storm.py
 
 bench-backend: environment
 	@$(VENV)/python bench/backend.py

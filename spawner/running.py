@@ -32,7 +32,6 @@ from .link import Address, Link, link_to
 from .traits import BackendTraits, ServerTraits
 
 _ROUTE_SECONDS = 10.0
-_KEPT_ACTIVITY_SECONDS = 60.0
 _KNOWN_ENDS = 5
 
 
@@ -270,7 +269,7 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
 
     def _tell_activity(self, idle: float | None) -> None:
         """Have a kept server look used: it is by their activity that cullers choose."""
-        if self.orm_spawner is not None and (idle is None or idle > _KEPT_ACTIVITY_SECONDS):
+        if self.orm_spawner is not None and (idle is None or idle > 0.5 * self.poll_interval):
             self.orm_spawner.last_activity = datetime.now(UTC).replace(tzinfo=None)
             self.user.db.commit()
 

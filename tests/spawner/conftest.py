@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,39 +14,11 @@ import pytest
 from jupyterhub import orm, roles
 from jupyterhub.objects import Hub
 from jupyterhub.user import User
+from stand_in import stand_in_command
 from traitlets.config import Config
 
 from hubfleet.spawner import MarathonSpawner
 from hubfleet.spawner.link import close_links
-
-# A double of jupyterhub-singleuser, as small as one can be: what is tested here is the spawner.
-# The real one runs in the end-to-end tests.
-STAND_IN = """
-import http.server, json, os, signal, sys, time
-delay = float(os.environ.get("STAND_IN_DELAY", "0"))
-options = dict(word[2:].split("=", 1) for word in sys.argv[1:] if word.startswith("--"))
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        prefix = os.environ["JUPYTERHUB_SERVICE_PREFIX"]
-        found = self.path == prefix + "api"
-        body = json.dumps({"env": dict(os.environ), "cwd": os.getcwd(), "argv": sys.argv[1:]}).encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-def end(*_):
-    time.sleep(float(os.environ.get("STAND_IN_END", "0")))
-    os._exit(0)
-
-signal.signal(signal.SIGTERM, end)
-time.sleep(delay)
-http.server.ThreadingHTTPServer((options["ip"], int(options["port"])), Handler).serve_forever()
-"""
 
 
 class SmallHub:
@@ -118,9 +89,7 @@ class SmallHub:
 @pytest.fixture
 def stand_in(tmp_path: Path) -> list[str]:
     """Command of a server that answers as jupyterhub-singleuser does, as far as the hub looks."""
-    script = tmp_path / "stand_in.py"
-    script.write_text(STAND_IN)
-    return [sys.executable, str(script)]
+    return stand_in_command(tmp_path)
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""What people see of their servers at a real hub: why one failed, and which one the idle culler ends."""
+
+from __future__ import annotations
+
+import html
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+from hub import Hub
+from hubs import ADMIN_TOKEN, AdminOf, make_hub
+from person import Person
+
+EXTRA = """
+import sys
+FAILS = "import sys, time; time.sleep({}); print('no kernel <gnu> & co', file=sys.stderr); sys.exit(3)"
+
+def by_user(spawner):
+    if spawner.user.name.startswith("fails"):
+        delay = 2 if spawner.user.name == "fails-late" else 0
+        spawner.cmd = [sys.executable, "-c", FAILS.format(delay)]
+        spawner.args = []
+        spawner.start_failures = 1
+    if spawner.user.name == "kept":
+        spawner.app_labels = {"HUBFLEET_KEEP": "true"}
+
+c.Spawner.pre_spawn_hook = by_user
+c.Spawner.poll_interval = 1
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
+"""
+SENTENCE = (
+    "Your server's process ended once while it started. The backend says: Command exited with status 3."
+)
+OUTPUT = "no kernel <gnu> & co"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    hub = make_hub(tmp_path_factory.mktemp("people"), EXTRA)
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.stop()
+
+
+def page(person: Person, path: str) -> requests.Response:
+    return person._session.get(person.url + path, timeout=30)
+
+
+def test_a_failed_start_is_explained_wherever_one_looks(hub: Hub) -> None:
+    admin = AdminOf(hub)
+    admin("POST", "/users/fails")
+    answer = admin("POST", "/users/fails/server")
+    assert answer.status_code == 500
+    assert SENTENCE in answer.json()["message"], "the API says it"
+    assert OUTPUT in answer.json()["message"]
+
+    person = Person(hub.url, "fails-late", hub.password)
+    person.login()
+    events = list(person.start_and_watch())  # slower than the hub waits: it answers before the failure
+    assert events[-1]["failed"]
+    assert SENTENCE in events[-1]["message"], "the progress says it"
+    assert html.escape(OUTPUT) in events[-1]["html_message"]
+    assert OUTPUT not in events[-1]["html_message"]
+    shown = page(person, "/hub/spawn-pending/fails-late")
+    assert shown.status_code == 500
+    assert html.escape(SENTENCE) in shown.text, "the page says it"
+    assert f"{html.escape(OUTPUT)}</pre>" in shown.text
+    at_once = Person(hub.url, "fails", hub.password)
+    at_once.login()
+    shown = page(at_once, "/hub/spawn/fails")
+    assert html.escape(SENTENCE) in shown.text, "and so does the page of a start that fails at once"
+    log = hub.log.read_text()
+    assert SENTENCE in log
+    assert OUTPUT not in log, "what a server wrote is its user's business"
+    assert not admin.backend("GET", "/v2/apps").json()["apps"]
+
+
+def test_a_cancelled_start_can_be_made_again(hub: Hub) -> None:
+    admin = AdminOf(hub)
+    admin("POST", "/users/fails-late")
+    started = admin("POST", "/users/fails-late/server")
+    assert started.status_code == 202
+    cancelled = admin("DELETE", "/users/fails-late/server")
+    assert cancelled.status_code in (202, 204), cancelled.text
+    deadline = time.monotonic() + 20
+    while admin.backend("GET", "/v2/apps").json()["apps"]:
+        assert time.monotonic() < deadline, "the app of a cancelled start stays"
+        time.sleep(0.05)
+    assert admin("POST", "/users/fails-late/server").status_code == 202
+    admin("DELETE", "/users/fails-late/server")
+
+
+def test_the_idle_culler_ends_idle_servers_but_not_those_that_are_kept(hub: Hub) -> None:
+    admin = AdminOf(hub)
+    for name in ("kept", "idle"):
+        admin("POST", f"/users/{name}")
+        assert admin("POST", f"/users/{name}/server").status_code in (201, 202)
+    ready(admin, "kept", True)
+    ready(admin, "idle", True)
+    culler = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=5", "--cull-every=1"),
+            f"--url={hub.url}/hub/api",
+        ],
+        env={"JUPYTERHUB_API_TOKEN": ADMIN_TOKEN},
+    )
+    try:
+        ready(admin, "idle", False)
+        deadline = time.monotonic() + 20
+        while len(apps := admin.backend("GET", "/v2/apps").json()["apps"]) > 1:
+            assert time.monotonic() < deadline, "the culled server's app stays"
+            time.sleep(0.05)
+        assert [app["id"] for app in apps] == ["/jupyter/kept/notebook"]
+        ready(admin, "kept", True)
+    finally:
+        culler.terminate()
+        culler.wait(10)
+
+
+def ready(admin: AdminOf, name: str, wanted: bool) -> None:
+    deadline = time.monotonic() + 60
+    while bool((admin("GET", f"/users/{name}").json()["servers"].get("") or {}).get("ready")) is not wanted:
+        assert time.monotonic() < deadline, f"the server of {name} is not as it should be"
+        time.sleep(0.1)
