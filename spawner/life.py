@@ -7,21 +7,33 @@ deleted now is handed to the reaper.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from hubfleet.api.app import App
-from hubfleet.api.ids import canonical
+from hubfleet.api.app import App, Container, Network
+from hubfleet.api.ids import canonical, server_app_id
 
-from .build import api_path
+from .build import Server, api_path
+from .errors import StartRefused
 from .launch import Launch
 from .progress import ProgressLog
 from .running import RunningServer
 from .stopping import delete_and_wait, delete_if_ours
+from .storage import (
+    StorageError,
+    belongs_to,
+    delete_command,
+    is_of_server,
+    move_command,
+    run_to_end,
+    template_of,
+)
+from .templates import format_volumes, names_of, path_namespace
 
 _CLEAN_UP_SECONDS = 5.0
 # JupyterHub gives a start that a user cancels one second to end (`apihandlers/users.py`).
 _CANCELLED_CLEAN_UP_SECONDS = 0.5
+_CHORE_SECONDS = 30.0
 
 
 class ServerLife(RunningServer):
@@ -120,3 +132,78 @@ class ServerLife(RunningServer):
                 app_id,
             )
         self._exit_status = 0
+
+    # -- for good ---------------------------------------------------------------------
+
+    async def delete_forever(self) -> None:
+        """Remove the app, should there still be one, and with `delete_storage` what the server stored.
+
+        Notes
+        -----
+        JupyterHub deletes the server whatever comes of this. What could not be deleted is in its log.
+        """
+        link, server = self._link(), self.name
+        link.reaper.condemn(self.app_id, after=delete_if_ours(link, self.app_id, self.is_ours))
+        if not self.delete_storage:
+            return
+        home = self.format_path(self.home_dir) if belongs_to(self.home_dir, server) else ""
+        volumes = [volume for volume in self.volumes if belongs_to(template_of(volume), server)]
+        if not home and not volumes:
+            return
+        mounts = [self.format_volume_name(volume["containerPath"], self) for volume in volumes]
+        try:
+            await run_to_end(
+                link, self._chore("delete", delete_command(home, mounts), volumes), _CHORE_SECONDS
+            )
+        except StorageError as error:
+            places = ", ".join([*filter(None, [home]), *map(self.format_path, map(template_of, volumes))])
+            self.log.error("The storage of %s (%s) is not deleted: %s", self._log_name, places, error)
+
+    async def rename(self, old_name: str, new_name: str) -> None:
+        """Let a stopped server have another name; a home or volume of its old name is moved.
+
+        Raises
+        ------
+        StartRefused
+            It cannot be moved; the server keeps its name.
+        """
+        templates = [self.home_dir, *(str(volume.get("hostPath") or "") for volume in self.volumes)]
+        others = [template_of(volume) for volume in self.volumes if not volume.get("hostPath")]
+        moving = [template for template in templates if is_of_server(template)]
+        if any(map(is_of_server, others)) or (moving and self.app_image):
+            raise StartRefused(
+                "The storage of this server is called by the server's name and cannot be moved from here. "
+                "Make a new server, or ask an administrator to move it.",
+                reason="rename",
+                status_code=409,
+            )
+        if not moving:
+            return
+        renamed = path_namespace({**self.template_namespace(), **names_of(self.user.name, new_name)})
+        moves = [(self.format_path(template), template.format(**renamed)) for template in moving]
+        try:
+            await run_to_end(self._link(), self._chore("move", move_command(moves), ()), _CHORE_SECONDS)
+        except StorageError as error:
+            raise StartRefused(
+                f"The server keeps its name, since its storage could not be moved: {error}.",
+                reason="rename",
+                status_code=409,
+            ) from error
+
+    def _chore(self, what: str, command: str, volumes: Sequence[Mapping[str, Any]]) -> App:
+        """Return the app that does something with the server's storage, as the server could itself."""
+        formatted = format_volumes(volumes, lambda template: self.format_volume_name(template, self))
+        docker = {"docker": {"image": self.app_image}} if self.app_image else {}
+        container = {"type": self.container_type, "volumes": formatted, **docker}
+        return App(
+            id=f"{server_app_id(self.app_prefix, self.user.name, self.name)}-{what}",
+            cmd=command,
+            cpus=0.1,
+            mem=64,
+            user=self._account(),
+            labels=Server.marks(self.hub_id, self.user.name, self.name),
+            constraints=[[str(part) for part in constraint] for constraint in self.marathon_constraints],
+            container=Container.from_wire(container) if formatted or docker else None,
+            networks=[Network(mode="host")],
+            port_definitions=[],
+        )
