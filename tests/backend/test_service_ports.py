@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import RunningBackend
-from rest import Rest
+from rest import Rest, eventually
 
 from hubfleet.api.app import App
 from hubfleet.backend.normal import normal
@@ -84,9 +84,13 @@ async def test_a_port_has_one_number_for_as_long_as_the_app_is_there(
     (task,) = await rest.running("/a")
     await rest.deployed()
     assert [port["port"] for port in (await rest.app("/a"))["portDefinitions"]] == [10000, 10001]
-    told = (tmp_path / "env").read_text().splitlines()
-    assert f"PORT_10000={task['ports'][0]}" in told
-    assert f"PORT_10001={task['ports'][1]}" in told
+    expected = {f"PORT_1000{number}={port}" for number, port in enumerate(task["ports"])}
+
+    async def told() -> bool:
+        file = tmp_path / "env"
+        return file.exists() and expected <= set(file.read_text().splitlines())
+
+    await eventually(told)
     (listed,) = (await rest.get("/v2/tasks"))["tasks"]
     assert listed["servicePorts"] == [10000, 10001]
     # The same definition again is no change, and so is a whole one with its ports left open.
