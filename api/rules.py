@@ -15,7 +15,7 @@ from .container_rules import container_violations, is_expression, network_violat
 from .ids import canonical, is_legal
 from .violation import Violation
 
-__all__ = ["CYCLIC", "GPUS", "SECRETS", "VOLUMES", "Violation", "port_count", "violations"]
+__all__ = ["CYCLIC", "GPUS", "SECRETS", "VOLUMES", "Violation", "path_violations", "port_count", "violations"]
 
 RESERVED_ENDINGS = ("restart", "tasks", "versions", ".", "..")
 OPERATORS = ("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "MAX_PER", "UNLIKE", "IS")
@@ -46,7 +46,7 @@ def violations(
         The roles that an app may have.
     """
     return [
-        *_path(app.id, "/id"),
+        *path_violations(app.id, "/id"),
         *_command(app),
         *network_violations(app),
         *container_violations(app, SECRETS in features, VOLUMES in features),
@@ -68,12 +68,13 @@ def violations(
     ]
 
 
-def _path(app_id: str, path: str) -> Iterator[Violation]:
+def path_violations(app_id: str, path: str, *, of_group: bool = False) -> Iterator[Violation]:
+    """Yield what is wrong with the absolute id of an app or a group, which was sent at `path`."""
     if canonical(app_id) == "":
         yield Violation(path, "must not be root")
     elif not is_legal(app_id):
         yield Violation(path, f"must fully match regular expression '{_ID_PATTERN}'")
-    elif app_id.rsplit("/", 1)[-1] in RESERVED_ENDINGS:
+    elif not of_group and app_id.rsplit("/", 1)[-1] in RESERVED_ENDINGS:
         yield Violation(
             path, f"must not end with any of the following reserved keywords: {', '.join(RESERVED_ENDINGS)}"
         )
@@ -81,7 +82,7 @@ def _path(app_id: str, path: str) -> Iterator[Violation]:
 
 def _dependencies(app: App) -> Iterator[Violation]:
     for index, dependency in enumerate(app.dependencies):
-        yield from _path(dependency, f"/dependencies({index})")
+        yield from path_violations(dependency, f"/dependencies({index})")
 
 
 def _command(app: App) -> Iterator[Violation]:

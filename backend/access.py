@@ -110,6 +110,10 @@ class Caller:
         """Whether the caller may see an app's environment, and what its tasks print."""
         return _in_any(app_id, self.opens)
 
+    def sees_group(self, group: str) -> bool:
+        """Whether all that is in a group exists for this caller, and the group even if nothing is in it."""
+        return _is_any(group, self.reads | self.opens)
+
     @property
     def sees_all(self) -> bool:
         """Whether every app exists for this caller."""
@@ -124,6 +128,8 @@ class Caller:
         """Whether an event may be told to this caller: all that it is about must be visible."""
         if self.sees_all:
             return True
+        if event.event_type.startswith("group_change"):
+            return self.sees_group(canonical(str(event["groupId"])))
         return bool(event.app_ids) and all(map(self.sees, event.app_ids))
 
     def may_change(self, app_id: str) -> bool:
@@ -138,12 +144,25 @@ class Caller:
         Forbidden
             With what is allowed.
         """
+        self._require(self.may_change(app_id), app_id)
+
+    def require_group_change(self, group: str) -> None:
+        """Refuse a change of a group of which not all is the caller's to change, whether it is there or not.
+
+        Raises
+        ------
+        Forbidden
+            With what is allowed.
+        """
+        self._require(_is_any(group, self.writes), group or "/")
+
+    def _require(self, allowed: bool, path: str) -> None:
         if not self.writes:
             raise Forbidden(f"{self.name} may look, but not make or change apps")
-        if not self.may_change(app_id):
-            allowed = " and ".join(f"{group}/" for group in sorted(self.writes))
+        if not allowed:
+            places = " and ".join(f"{group}/" for group in sorted(self.writes))
             raise Forbidden(
-                f"{self.name} may make and change apps only under {allowed}, and {app_id} is not there"
+                f"{self.name} may make and change apps only under {places}, and {path} is not there"
             )
 
     def admit(self, app: App, state: State) -> App:
@@ -215,6 +234,10 @@ NOBODY = Caller("nobody")
 
 def _in_any(app_id: str, groups: Iterable[str]) -> bool:
     return any(not group or is_within(app_id, group) for group in groups)
+
+
+def _is_any(path: str, groups: Iterable[str]) -> bool:
+    return any(path == group for group in groups) or _in_any(path, groups)
 
 
 def administrator(name: str) -> Caller:

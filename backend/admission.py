@@ -19,8 +19,8 @@ from hubfleet.api.ids import user_path
 
 from .access import Caller
 from .bounded import Remembered
-from .orchestrator.changes import Permit
 from .orchestrator.refusals import ChangeRefused
+from .orchestrator.terms import Permit
 from .quotas import RESOURCES, Amounts, Excess, Generation, Held, QuotaRules, excesses, fitting, total, use
 from .records import Goal
 from .state import State
@@ -133,8 +133,15 @@ class Admission:
             "apps": by_app,
         }
 
-    def _check(self, caller: Caller, restarted: frozenset[str], targets: Mapping[str, App | None]) -> None:
+    def _check(
+        self,
+        caller: Caller,
+        restarted: frozenset[str],
+        targets: Mapping[str, App | None],
+        groups: Collection[str],
+    ) -> None:
         self._check_numbers(caller, targets)
+        self._check_groups(caller, groups)
         if caller.user is None or caller.trusted:
             return
         self._groups.put(caller.user, caller.groups)
@@ -172,6 +179,19 @@ class Admission:
             ):
                 if found > most:
                     raise TooMuch(f"an app may have {most} {what}, and {app_id} would have {found}")
+
+    def _check_groups(self, caller: Caller, new: Collection[str]) -> None:
+        """Refuse more groups made by name than there may be: as many as apps, since each could hold one."""
+        known = self._state.groups
+        if new and len(known.records) + len(new) > self._limits.apps:
+            raise TooMuch(f"there may be {self._limits.apps} groups here; end some that are not needed")
+        if new and caller.user_group is not None and not caller.trusted:
+            own = sum(1 for _ in known.within(caller.user_group))
+            if own + len(new) > self._limits.apps_of_user:
+                raise TooMuch(
+                    f"{caller.name} may make {self._limits.apps_of_user} groups and has {own}; "
+                    "end some that are not needed"
+                )
 
     def _held(self, user: str) -> dict[str, Held]:
         """Return what there is of each app of a user, also of those that are only ending."""

@@ -146,6 +146,17 @@ def rollback_version(changes: Any) -> datetime | None:
         raise ChangeRefused(str(error)) from None
 
 
+def recounted_app(app: App, instances: int, *, cannot: Cannot) -> App:
+    """Return an app with another number of instances, and nothing else changed.
+
+    Raises
+    ------
+    NotValid
+        It may not have so many.
+    """
+    return _checked(app.model_copy(update={"instances": instances}), (), cannot)
+
+
 def changed_apps(body: Any, change: Callable[[str, dict[str, Any]], App]) -> Iterator[App]:
     """Yield the definitions that a list of updates leads to; whether they are good is known at the end.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from hubfleet.api.app import App, HealthCheck
@@ -211,11 +212,15 @@ def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:
     return [deployment_progress("deployment_step_failure", deployment), failed] if begun else [failed]
 
 
-def groups_changed(deployment: DeploymentRecord) -> list[Event]:
-    """Return the events of an accepted change to some groups, one for each."""
-    groups = dict.fromkeys(app_id.rpartition("/")[0] or "/" for app_id in deployment.affected_apps)
-    version = format_timestamp(deployment.version)
-    return [event("group_change_success", groupId=group, version=version) for group in groups]
+def group_change_success(group: str, version: datetime) -> Event:
+    """Return the event of an accepted change in a group."""
+    return event("group_change_success", groupId=group or "/", version=format_timestamp(version))
+
+
+def group_change_failed(group: str, version: datetime, reason: str) -> Event:
+    """Return the event of a change in a group that was refused."""
+    told = format_timestamp(version)
+    return event("group_change_failed", groupId=group or "/", version=told, reason=reason)
 
 
 def unknown_terminated(task_id: str, condition: str) -> Event:

@@ -203,6 +203,14 @@ class AppRecord(BaseModel):
         return self._text[1]
 
 
+class GroupRecord(BaseModel):
+    """A group that was made by name; the root's id is empty."""
+
+    id: str
+    dependencies: list[str] = Field(default_factory=list)
+    """Absolute ids of groups whose apps are there before those of this one."""
+
+
 class DeploymentRecord(BaseModel):
     """A plan under way. Of an app in several steps the last one is where its tasks are touched."""
 
@@ -213,6 +221,8 @@ class DeploymentRecord(BaseModel):
     """Index into the steps; -1 before the first one begins."""
     originals: dict[str, App | None] = Field(default_factory=dict)
     """The definitions before, for a cancellation that undoes."""
+    original_groups: dict[str, GroupRecord | None] = Field(default_factory=dict)
+    """The groups made by name before, of those that it makes, changes or ends."""
     share: str | None = None
     """Whose change it is; None is one that counts for nobody."""
     remaining: set[str] | None = Field(default=None, exclude=True)

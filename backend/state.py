@@ -10,6 +10,7 @@ from hubfleet.api import labels
 from hubfleet.api.app import App
 from hubfleet.api.wire import now
 
+from .groups import Groups
 from .records import AppRecord, DeploymentRecord, Instance
 from .store import Store
 from .tree import Tree
@@ -39,14 +40,18 @@ class State:
         for record in self.apps.values():
             self._note_owner(record)
         self._definitions: dict[tuple[str, datetime], App] = {}
+        self.groups = Groups(store.groups, self.apps_within)
         self._last_version = max(
             (
                 *(record.app.version for record in self.apps.values() if record.app.version),
                 *(instance.version for instance in self.instances.values()),
                 *(deployment.version for deployment in self.deployments.values()),
+                *([newest] if (newest := self.groups.newest()) else []),
             ),
             default=now(),
         )
+        with store.transaction():
+            self.groups.adopt(self.apps, self.next_version())
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from hubfleet.api.app import App
 from hubfleet.api.wire import format_timestamp, parse_timestamp
 
-from . import archive
+from . import archive, group_store
 from .archive import Archive
+from .group_store import GroupStore
 from .normal import normal
 from .records import AppRecord, DeploymentRecord, Instance
 
@@ -70,9 +71,10 @@ class Store:
                     f"{path} was written by a newer hubfleet (its schema is {found}, this one knows "
                     f"{SCHEMA_VERSION}); install that version again, or use another --state-dir"
                 )
-            self._db.executescript(_SCHEMA + archive.SCHEMA)
+            self._db.executescript(_SCHEMA + archive.SCHEMA + group_store.SCHEMA)
             self.is_new = found == 0
             self.archive = Archive(self._db)
+            self.groups = GroupStore(self._db)
         except OSError as error:
             raise StoreError(f"cannot open the state in {path}: {error.strerror}") from error
         except sqlite3.Error as error:

@@ -7,26 +7,25 @@ is the orchestrator's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from hubfleet.api import labels
 from hubfleet.api.app import App, VersionInfo
-from hubfleet.api.rules import CYCLIC, Violation
 from hubfleet.api.status import Action, Step
 
 from .. import events
 from ..drivers import Offer
 from ..events import EventBus
+from ..groups import ROOT
 from ..records import AppRecord, DeploymentRecord, Goal, Instance
 from ..state import State
-from ..tree import groups_of
-from . import dependencies, plans
+from . import plans
 from .limits import DeploymentLimits
-from .placement import impossible
+from .planning import GroupTargets, Plan, Planner, Targets, seen_steps
 from .refusals import (
     AppExists,
+    ChangeRefused,
     Locked,
     NoSuchApp,
     NoSuchDeployment,
@@ -36,17 +35,14 @@ from .refusals import (
     TooManyOfShare,
 )
 from .service_ports import RANGE, ServicePorts
-
-Permit = Callable[[Mapping[str, App | None]], None]
-"""Is told what each app is to become, None for one that goes, and raises to refuse; it must not wait."""
+from .terms import OPEN, Terms
 
 
 class Changes:
-    """The gate through which every change to apps passes.
+    """The gate through which every change to apps and groups passes.
 
-    Methods that take a change also take `permit`, which has the last word before anything
-    is stored, and `share`: whose change it is, for the number of deployments that one may
-    have under way. Without a share there is only the limit for all.
+    Methods that take a change say with `force` whether the deployments that are in its way are
+    cancelled for it, and with `terms` who asks.
 
     Parameters
     ----------
@@ -76,13 +72,11 @@ class Changes:
         self._state = state
         self._limits = limits or DeploymentLimits()
         self._bus = bus
-        self._offers = offers
         self._accepted = accepted
         self.service_ports = ServicePorts(service_ports, (record.app for record in state.apps.values()))
+        self._planner = Planner(state, offers, self.service_ports)
 
-    def create(
-        self, app: App, force: bool = False, *, permit: Permit | None = None, share: str | None = None
-    ) -> DeploymentRecord:
+    def create(self, app: App, force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
         """Take a new app.
 
         Raises
@@ -92,55 +86,46 @@ class Changes:
         """
         if app.id in self._state.apps:
             raise AppExists(app.id)
-        return self._deploy({app.id: app}, force, permit, share)
+        return self._deploy({app.id: app}, _group_of(app.id), force, terms)
 
-    def put(
-        self, app: App, force: bool = False, *, permit: Permit | None = None, share: str | None = None
-    ) -> DeploymentRecord:
+    def put(self, app: App, force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
         """Take a definition as a whole, in place of the former one if there is one."""
-        return self._deploy({app.id: app}, force, permit, share)
+        return self._deploy({app.id: app}, _group_of(app.id), force, terms)
 
-    def put_all(
-        self,
-        apps: Iterable[App],
-        force: bool = False,
-        *,
-        permit: Permit | None = None,
-        share: str | None = None,
-    ) -> DeploymentRecord:
+    def put_all(self, apps: Iterable[App], force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
         """Take several definitions as wholes, in one deployment; of two of one id the last counts."""
-        return self._deploy({app.id: app for app in apps}, force, permit, share)
+        return self._deploy({app.id: app for app in apps}, ROOT, force, terms)
 
-    def remove(
-        self, app_id: str, force: bool = True, *, permit: Permit | None = None, share: str | None = None
+    def put_group(
+        self, group: str, apps: Targets, groups: GroupTargets, force: bool = False, terms: Terms = OPEN
     ) -> DeploymentRecord:
+        """Take what becomes of a group: of apps and of groups made by name, all in one deployment."""
+        return self._deploy(apps, _group_of(group), force, terms, groups=groups)
+
+    def steps_of_group(self, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> list[Step]:
+        """Return the steps that such a change would take, as far as who asks may know them."""
+        plan = self._planner.plan(apps, groups, (), terms.sees)
+        if plan.broken:
+            raise NotValid(plan.broken)
+        self._permit(plan, terms)
+        return seen_steps(plan.steps, terms.sees)
+
+    def remove(self, app_id: str, force: bool = True, terms: Terms = OPEN) -> DeploymentRecord:
         """End an app, and those that it owns."""
         if app_id not in self._state.apps:
             raise NoSuchApp(app_id)
-        return self._deploy({app_id: None}, force, permit, share)
+        return self._deploy({app_id: None}, _group_of(app_id), force, terms)
 
-    def remove_all(
-        self, app_ids: Iterable[str], force: bool = False, *, share: str | None = None
-    ) -> DeploymentRecord:
-        """End several apps, and those that they own, in one deployment."""
-        return self._deploy(dict.fromkeys(app_ids), force, None, share)
-
-    def restart(
-        self, app_id: str, force: bool = False, *, permit: Permit | None = None, share: str | None = None
-    ) -> DeploymentRecord:
+    def restart(self, app_id: str, force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
         """Replace all tasks of an app, whose definition stays but for its version."""
         record = self._state.apps.get(app_id)
         if record is None:
             raise NoSuchApp(app_id)
-        return self._deploy({app_id: record.app}, force, permit, share, restarted=frozenset({app_id}))
+        restarted = frozenset({app_id})
+        return self._deploy({app_id: record.app}, _group_of(app_id), force, terms, restarted=restarted)
 
     def kill_and_scale(
-        self,
-        victims: Sequence[Instance],
-        force: bool = False,
-        *,
-        permit: Permit | None = None,
-        share: str | None = None,
+        self, victims: Sequence[Instance], force: bool = False, terms: Terms = OPEN
     ) -> DeploymentRecord:
         """End exactly these instances, and lower their apps' counts by as many.
 
@@ -159,7 +144,7 @@ class Changes:
         for app_id, count in Counter(instance.app_id for instance in doomed).items():
             app = self._state.apps[app_id].app
             targets[app_id] = app.model_copy(update={"instances": max(0, app.instances - count)})
-        return self._deploy(targets, force, permit, share, victims=doomed)
+        return self._deploy(targets, ROOT, force, terms, victims=doomed)
 
     def cancel(self, deployment_id: str) -> None:
         """Stop a deployment where it is; the definitions stay as they are."""
@@ -170,12 +155,11 @@ class Changes:
             self._bus.publish(event)
         self._accepted(deployment.affected_apps)
 
-    def revert(
-        self, deployment_id: str, *, permit: Permit | None = None, share: str | None = None
-    ) -> DeploymentRecord:
+    def revert(self, deployment_id: str, terms: Terms = OPEN) -> DeploymentRecord:
         """Deploy what was before a deployment that is under way."""
         deployment = self._deployment(deployment_id)
-        return self._deploy(deployment.originals, True, permit, share, restoring=True)
+        groups = deployment.original_groups
+        return self._deploy(deployment.originals, ROOT, True, terms, groups=groups, restoring=True)
 
     def _deployment(self, deployment_id: str) -> DeploymentRecord:
         deployment = self._state.deployments.get(deployment_id)
@@ -185,11 +169,12 @@ class Changes:
 
     def _deploy(
         self,
-        targets: Mapping[str, App | None],
+        asked: Targets,
+        group: str,
         force: bool,
-        permit: Permit | None,
-        share: str | None,
+        terms: Terms,
         *,
+        groups: GroupTargets | None = None,
         victims: Sequence[Instance] = (),
         restarted: frozenset[str] = frozenset(),
         restoring: bool = False,
@@ -198,10 +183,9 @@ class Changes:
 
         Parameters
         ----------
-        permit
-            Has the last word on the targets.
-        share
-            Whose change it is.
+        group
+            Whose change is told to those who listen; ``marathon-v2`` 4.11 has the group that holds
+            what was asked to be changed.
         restarted
             Apps whose tasks are replaced although their configuration stays.
         victims
@@ -210,32 +194,29 @@ class Changes:
             Whether the configurations are former ones, whose tasks may still be there and
             are then good as they are.
         """
-        targets = self._with_owned(targets)
-        before = {app_id: self._definition(app_id) for app_id in targets}
-        targets = self.service_ports.assigned(before, targets)
-        levels, circular = self._levels(targets)
-        steps = plans.steps(before, targets, restarted, levels)
+        plan = self._planner.plan(asked, groups or {}, restarted, terms.sees)
+        steps = plan.steps
         if victims and not steps:
-            steps = [Step(actions=[Action(action="ScaleApplication", app=app_id) for app_id in targets])]
-        conflicts = self._conflicts(plans.affected(steps), targets, force, share)
-        broken = [*self._misplaced(targets), *circular, *self._too_large(before, targets)]
-        if broken:
-            raise NotValid(broken)
-        if permit is not None:
-            permit(targets)
-        deployment = DeploymentRecord.of(self._state.next_version(), steps, share)
-        deployment.originals = before
+            actions = [Action(action="ScaleApplication", app=app_id) for app_id in plan.targets]
+            steps = [Step(actions=actions)]
+        try:
+            conflicts = self._conflicts(plans.affected(steps), plan.targets, force, terms.share)
+            if plan.broken:
+                raise NotValid(plan.broken)
+        except ChangeRefused as refusal:
+            self._bus.publish(events.group_change_failed(group, self._state.next_version(), str(refusal)))
+            raise
+        self._permit(plan, terms)
+        deployment = DeploymentRecord.of(self._state.next_version(), steps, terms.share)
+        deployment.originals, deployment.original_groups = plan.before, plan.groups_before
         with self._state.transaction():
             for conflict in conflicts:
                 self._state.drop_deployment(conflict)
-            for app_id, app in targets.items():
-                self._store_target(
-                    app_id, before[app_id], app, deployment.version, restoring, app_id in restarted
-                )
+            self._store(plan, deployment.version, restoring, restarted)
             # An app made anew under the same id must not take the old one's tasks for its own.
             ending = [
                 instance
-                for app_id, app in targets.items()
+                for app_id, app in plan.targets.items()
                 if app is None
                 for instance in self._state.instances_of(app_id)
             ]
@@ -244,32 +225,20 @@ class Changes:
                 self._state.put_instance(instance)
             if deployment.steps:
                 self._state.put_deployment(deployment)
-        for app_id, app in targets.items():
-            self.service_ports.moved(before[app_id], app)
-        self._announce(deployment, conflicts)
-        self._accepted([*targets, *(app_id for conflict in conflicts for app_id in conflict.affected_apps)])
+        for app_id, app in plan.targets.items():
+            self.service_ports.moved(plan.before[app_id], app)
+        self._announce(deployment, group, conflicts)
+        affected = (app_id for conflict in conflicts for app_id in conflict.affected_apps)
+        self._accepted([*plan.targets, *affected])
         return deployment
 
-    def _with_owned(self, targets: Mapping[str, App | None]) -> dict[str, App | None]:
-        """Return the targets and, with each app that goes, those that have no reason to be without it."""
-        owned = {
-            record.id: None
-            for app_id, app in targets.items()
-            if app is None
-            for record in self._state.owned_by(app_id)
-        }
-        return {**owned, **targets}
-
-    def _definition(self, app_id: str) -> App | None:
-        record = self._state.apps.get(app_id)
-        return record.app if record else None
+    def _permit(self, plan: Plan, terms: Terms) -> None:
+        if terms.permit is not None:
+            made = [group for group, record in plan.groups.items() if record is not None]
+            terms.permit(plan.targets, [group for group in made if plan.groups_before[group] is None])
 
     def _conflicts(
-        self,
-        affected: Collection[str],
-        targets: Mapping[str, App | None],
-        force: bool,
-        share: str | None,
+        self, affected: Collection[str], targets: Targets, force: bool, share: str | None
     ) -> list[DeploymentRecord]:
         """Return the deployments that are in the way of a plan, which are cancelled for it."""
         found = {
@@ -284,18 +253,6 @@ class Changes:
             self._check_room(found, share)
         return list(found.values())
 
-    def _levels(self, targets: Mapping[str, App | None]) -> tuple[dict[str, int], list[Violation]]:
-        """Return how far the new definitions are from those that depend on nothing, and what is wrong."""
-        wanted = [app_id for app_id, app in targets.items() if app is not None]
-        if not any(app.dependencies for app in targets.values() if app is not None):
-            return {}, []  # nothing to order, nothing circular: most changes need not look at all apps
-        after = {record.id: record.app for record in self._state.apps.values() if record.id not in targets}
-        after.update({app_id: app for app_id, app in targets.items() if app is not None})
-        try:
-            return dependencies.levels(after, wanted), []
-        except dependencies.Cycle:
-            return {}, [Violation("/", CYCLIC)]
-
     def _check_room(self, replaced: Mapping[str, DeploymentRecord], share: str | None) -> None:
         """Refuse one deployment more than may be under way, beside those that it replaces."""
         staying = [each for each in self._state.deployments.values() if each.id not in replaced]
@@ -306,79 +263,58 @@ class Changes:
         if len(staying) >= most:
             raise TooManyDeployments(most)
 
-    def _misplaced(self, targets: Mapping[str, App | None]) -> Iterator[Violation]:
-        """Yield where an app would be in another one's place, or without its owner."""
-        # What a new app would be the group of, of those that come with it.
-        groups = {
-            group: app_id for app_id, app in targets.items() if app is not None for group in groups_of(app_id)
-        }
-
-        def stays(app_id: str) -> bool:
-            return targets[app_id] is not None if app_id in targets else app_id in self._state.apps
-
-        for app_id, app in targets.items():
+    def _store(self, plan: Plan, version: datetime, restoring: bool, restarted: Collection[str]) -> None:
+        """Write what a plan makes of apps and groups."""
+        changed: dict[str, AppRecord | None] = {}
+        for app_id, app in plan.targets.items():
+            old = plan.before[app_id]
             if app is None:
+                self._state.drop_app(app_id)
+                if old is not None:
+                    changed[app_id] = None
                 continue
-            if holder := next(filter(stays, groups_of(app_id)), None):
-                yield Violation("/id", f"{holder} is an app, so it cannot hold the app {app_id}")
-            held = groups.get(app_id) or next(filter(stays, self._state.known_within(app_id)), None)
-            if held:
-                yield Violation("/id", f"{app_id} is the group of {held}; an app cannot be both")
-            owner = app.labels.get(labels.OWNER)
-            if owner is not None and not stays(owner):
-                yield Violation(
-                    f"/labels/{labels.OWNER}",
-                    f"the app {owner} that is to own this one is not there, or is ending",
-                )
+            record = self._versioned(old, app, version, restoring, app_id in restarted)
+            if record is not None:
+                self._state.define_app(record)
+                changed[app_id] = record
+        self._state.groups.change(version, changed, plan.groups)
 
-    def _too_large(
-        self, before: Mapping[str, App | None], targets: Mapping[str, App | None]
-    ) -> Iterator[Violation]:
-        """Yield why a task of a new configuration would never find a place."""
-        offers = self._offers()
-        for app_id, app in targets.items():
-            old = before[app_id]
-            if app is not None and (old is None or not plans.same_configuration(old, app)):
-                yield from impossible(app, offers)
-
-    def _store_target(
-        self,
-        app_id: str,
-        old: App | None,
-        new: App | None,
-        version: datetime,
-        restoring: bool,
-        restarted: bool,
-    ) -> None:
-        if new is None:
-            self._state.drop_app(app_id)
-            return
+    def _versioned(
+        self, old: App | None, new: App, version: datetime, restoring: bool, restarted: bool
+    ) -> AppRecord | None:
+        """Return what is to be kept of a new definition, or None if nothing changes."""
         same = old is not None and plans.same_configuration(old, new) and not restarted
         if old is not None and same and old.instances == new.instances:
-            return
+            return None
         info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
         if old is not None and (same or restoring):
             of_configuration = old.version_info if same else new.version_info
             assert of_configuration is not None
             info = of_configuration.model_copy(update={"last_scaling_at": version})
         app = new.model_copy(update={"version": version, "version_info": info})
-        former = self._state.apps.get(app_id)
+        former = self._state.apps.get(new.id)
         kept: dict[str, Any] = {}
         if former is not None:
             kept["last_task_failure"] = former.last_task_failure
             if same:
                 kept["backoff"] = former.backoff
-        self._state.define_app(AppRecord(app=app, **kept))
+        return AppRecord(app=app, **kept)
 
-    def _announce(self, deployment: DeploymentRecord, conflicts: Iterable[DeploymentRecord]) -> None:
+    def _announce(
+        self, deployment: DeploymentRecord, group: str, conflicts: Iterable[DeploymentRecord]
+    ) -> None:
         for conflict in conflicts:
             for event in events.deployment_cancelled(conflict):
                 self._bus.publish(event)
-        for event in events.groups_changed(deployment):
-            self._bus.publish(event)
+        self._bus.publish(events.group_change_success(group, deployment.version))
         for app_id, old in deployment.originals.items():
             record = self._state.apps.get(app_id)
             for event in events.checks_changed(old, record.app if record else None):
                 self._bus.publish(event)
         if not deployment.steps:
             self._bus.publish(events.deployment_ended(deployment))
+
+
+def _group_of(path: str) -> str:
+    """Return the group that an app or a group lies in; the root lies in itself."""
+    return path.rpartition("/")[0]

@@ -7,12 +7,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hubfleet.api.app import App
 from hubfleet.api.ids import canonical, is_within
 
+from ..records import GroupRecord
+
 
 class Cycle(Exception):
     """An app depends on itself, by whatever detour."""
 
 
-def levels(apps: Mapping[str, App], wanted: Collection[str]) -> dict[str, int]:
+def levels(
+    apps: Mapping[str, App],
+    wanted: Collection[str],
+    above: Callable[[str], Iterable[GroupRecord]] = lambda _: (),
+) -> dict[str, int]:
     """Return for each wanted app how long the longest chain of apps is that it depends on.
 
     Parameters
@@ -21,6 +27,8 @@ def levels(apps: Mapping[str, App], wanted: Collection[str]) -> dict[str, int]:
         All apps there will be, by id. What is depended on and not among them is passed over.
     wanted
         Ids of apps. Only what these depend on is looked at.
+    above
+        Returns the groups made by name that an app lies in: it depends on what they depend on.
 
     Raises
     ------
@@ -29,19 +37,20 @@ def levels(apps: Mapping[str, App], wanted: Collection[str]) -> dict[str, int]:
     """
     members: dict[str, list[str]] = {}
 
-    def below(path: str) -> list[str]:
-        """Return the apps that a path names: one, or all of a group."""
-        if path not in members:
-            alone = path in apps
-            members[path] = [path] if alone else [app_id for app_id in apps if is_within(app_id, path)]
-        return members[path]
+    def within(group: str) -> list[str]:
+        if group not in members:
+            members[group] = [app_id for app_id in apps if is_within(app_id, group)]
+        return members[group]
 
     # A path is a node of its own, so that a group of many apps costs one edge for each and not for each pair.
     def edges(node: tuple[str, str]) -> Iterable[tuple[str, str]]:
         kind, name = node
         if kind == "app":
-            return [("path", canonical(path)) for path in apps[name].dependencies]
-        return [("app", app_id) for app_id in below(name)]
+            of_groups = [("group", group) for record in above(name) for group in record.dependencies]
+            return [*(("path", canonical(path)) for path in apps[name].dependencies), *of_groups]
+        if kind == "path" and name in apps:
+            return [("app", name)]
+        return [("app", app_id) for app_id in within(name)]
 
     found = _longest([("app", app_id) for app_id in wanted], edges)
     return {app_id: found["app", app_id] for app_id in wanted}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -126,11 +126,12 @@ class Placer:
                 found[app.id].append(offer)
         return found
 
-    def missing(self, app: App, instances: int) -> list[Reason]:
-        """Return why so many more instances of an app would have to wait; empty if they would not.
+    def missing(self, more: Mapping[str, tuple[App, int]]) -> tuple[str, list[Reason]] | None:
+        """Return which of some apps would have to wait with so many more instances, and why.
 
-        What waits already has its place before them. Ports that others than our tasks
-        hold are not known here, so that an instance may still have to wait for one.
+        None is none: there is room for all of them together. What waits already has its place
+        before them. Ports that others than our tasks hold are not known here, so that an
+        instance may still have to wait for one.
         """
         places = self._places()
         for group in self._groups():
@@ -139,12 +140,14 @@ class Placer:
                 if isinstance(found, list):
                     break
                 places.reserve(group.app, found.offer.host, required_ports(group.app))
-        for _ in range(instances):
-            found = places.choose(app)
-            if isinstance(found, list):
-                return found or [Reason("InsufficientCpus", "there is no place at all now", True)]
-            places.reserve(app, found.offer.host, required_ports(app))
-        return []
+        for app_id, (app, instances) in more.items():
+            for _ in range(instances):
+                found = places.choose(app)
+                if isinstance(found, list):
+                    none = Reason("InsufficientCpus", "there is no place at all now", True)
+                    return app_id, found or [none]
+                places.reserve(app, found.offer.host, required_ports(app))
+        return None
 
     async def run(self) -> None:
         """Place instances for ever."""

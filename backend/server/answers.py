@@ -32,6 +32,10 @@ class NotFoundHere(Exception):
     """404 with a sentence of Marathon's."""
 
 
+class Conflict(Exception):
+    """409 with a sentence."""
+
+
 class BadRequest(Exception):
     """400 with a sentence."""
 
@@ -60,7 +64,7 @@ def answer_to(error: BaseException | None) -> Answer | None:
                 "message": str(error),
                 "deployments": [{"id": deployment_id} for deployment_id in error.deployment_ids],
             }
-        case AppExists() | NoRoom():
+        case AppExists() | NoRoom() | Conflict():
             return 409, {"message": str(error)}
         case WrongShape():
             return 422, {"message": "Invalid JSON", "details": error.details}

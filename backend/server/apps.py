@@ -14,7 +14,7 @@ from ..records import AppRecord
 from . import selectors, updates
 from .answers import NotFoundHere
 from .appinfo import ALWAYS, app_pieces, listing, wanted_parts
-from .base import ApiHandler, Terms
+from .base import ApiHandler
 
 
 class AppsHandler(ApiHandler):
@@ -48,7 +48,7 @@ class AppsHandler(ApiHandler):
         app = new_app(self.json_body(), cannot=self.orchestrator.cannot)
         self.caller.require_change(app.id)
         app = self.caller.admit(app, self.orchestrator.state)
-        deployment = self.orchestrator.changes.create(app, self.flag("force"), **self.terms)
+        deployment = self.orchestrator.changes.create(app, self.flag("force"), self.terms())
         record = self.orchestrator.state.apps[app.id]
         announce(self, record.app)
         self.set_header("Location", f"/v2/apps{app.id}")
@@ -75,7 +75,7 @@ class AppsHandler(ApiHandler):
         for app in apps:
             self.caller.require_change(app.id)
         admitted = [self.caller.admit(app, state) for app in apps]
-        deployment = self.orchestrator.changes.put_all(admitted, self.flag("force"), **self.terms)
+        deployment = self.orchestrator.changes.put_all(admitted, self.flag("force"), self.terms())
         self.write_deployment(deployment)
 
 
@@ -126,7 +126,7 @@ class AppHandler(ApiHandler):
         self.caller.require_change(app.id)
         app = self.caller.admit(app, state)
         known = app.id in state.apps
-        deployment = self.orchestrator.changes.put(app, self.flag("force"), **self.terms)
+        deployment = self.orchestrator.changes.put(app, self.flag("force"), self.terms())
         announce(self, state.apps[app.id].app)
         if not known:
             self.set_header("Location", f"/v2/apps{app.id}")
@@ -137,7 +137,7 @@ class AppHandler(ApiHandler):
         app_id = canonical(path)
         self.caller.require_change(app_id)
         self.write_deployment(
-            self.orchestrator.changes.remove(app_id, self.flag("force", True), share=self.caller.share)
+            self.orchestrator.changes.remove(app_id, self.flag("force", True), self.terms())
         )
 
 
@@ -148,8 +148,8 @@ class RestartHandler(AppHandler):
         """Replace all tasks of an app."""
         record = self.visible_app(path)
         self.caller.require_change(record.id)
-        terms: Terms = {**self.terms, "permit": self.permit(record.id)}
-        self.write_deployment(self.orchestrator.changes.restart(record.id, self.flag("force"), **terms))
+        terms = self.terms(record.id)
+        self.write_deployment(self.orchestrator.changes.restart(record.id, self.flag("force"), terms))
 
     async def get(self, path: str) -> None:
         """Show the app of that name."""

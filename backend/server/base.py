@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import responses
 from types import TracebackType
-from typing import Any, TypedDict
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
@@ -25,9 +25,9 @@ from ..admission import Admission
 from ..authenticator import Authenticator
 from ..definition import parse_json
 from ..metrics import Metrics
-from ..orchestrator.changes import Permit
 from ..orchestrator.orchestrator import Orchestrator
 from ..orchestrator.refusals import ChangeRefused, Locked, NoRoom
+from ..orchestrator.terms import Permit, Terms
 from ..records import AppRecord, DeploymentRecord
 from .answers import NotFoundHere, answer_to
 from .hiding import shown_to
@@ -41,13 +41,6 @@ log = logging.getLogger("hubfleet.backend.server")
 
 SLOW_READER_SECONDS = 60.0
 """How long a reader of a large answer may take for what fits into its buffers."""
-
-
-class Terms(TypedDict):
-    """On which terms a caller's change is taken; see `orchestrator.changes.Changes`."""
-
-    permit: Permit
-    share: str | None
 
 
 @dataclass(frozen=True)
@@ -127,13 +120,17 @@ class ApiHandler(RequestHandler):
         if not self.flag("failFast"):
             return within_quota
 
-        def also_room(targets: Mapping[str, App | None]) -> None:
-            within_quota(targets)
+        def also_room(targets: Mapping[str, App | None], groups: Collection[str]) -> None:
+            within_quota(targets, groups)
+            more: dict[str, tuple[App, int]] = {}
             for app_id, app in targets.items():
                 former = self.orchestrator.state.apps.get(app_id)
-                more = app.instances - (former.app.instances if former else 0) if app else 0
-                if app and more > 0 and (reasons := self.orchestrator.placer.missing(app, more)):
-                    raise NoRoom(app_id, more, [reason.sentence for reason in reasons])
+                count = app.instances - (former.app.instances if former else 0) if app else 0
+                if app and count > 0:
+                    more[app_id] = app, count
+            if more and (missing := self.orchestrator.placer.missing(more)):
+                app_id, reasons = missing
+                raise NoRoom(app_id, more[app_id][1], [reason.sentence for reason in reasons])
 
         return also_room
 
@@ -185,10 +182,15 @@ class ApiHandler(RequestHandler):
         except ValueError as error:
             raise ChangeRefused(str(error)) from None
 
-    @property
-    def terms(self) -> Terms:
-        """On which terms the caller's changes are taken: within the quotas, and counted for the caller."""
-        return {"permit": self.permit(), "share": self.caller.share}
+    def terms(self, *restarted: str) -> Terms:
+        """Return on which terms the caller's change is taken: within the quotas, counted for the caller.
+
+        Parameters
+        ----------
+        restarted
+            Apps whose tasks are replaced although their configuration stays.
+        """
+        return Terms(self.permit(*restarted), self.caller.share, self.caller.sees)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return a boolean of the query string; what is not "true" in some spelling is false."""

@@ -49,4 +49,4 @@ class DeploymentHandler(ApiHandler):
             self.set_status(202)
             self.finish()
         else:
-            self.write_deployment(self.orchestrator.changes.revert(deployment_id, **self.terms))
+            self.write_deployment(self.orchestrator.changes.revert(deployment_id, self.terms()))

@@ -1,148 +1,228 @@
-"""``/v2/groups``: the tree that the ids of apps make, as one caller sees it (``marathon-v2`` 1.3).
-
-A group is there as long as an app is in it, at any depth.
-"""
+"""``/v2/groups``: groups shown, made, changed, scaled, rolled back and ended (``marathon-v2`` 1.3)."""
 
 from __future__ import annotations
 
-import json
 import math
-from typing import Any
+from datetime import datetime
 
-from hubfleet.api.ids import canonical, is_within
+from hubfleet.api.app import App
+from hubfleet.api.ids import canonical
+from hubfleet.api.rules import Violation, path_violations
+from hubfleet.api.wire import format_timestamp
 
-from ..definition import WrongShape, changed_app
-from ..orchestrator.refusals import ChangeRefused
+from .. import group_update
+from ..definition import recounted_app
+from ..group_update import GroupUpdate, Reader, Structure, Targets
+from ..groups import ROOT, definition
+from ..orchestrator.refusals import ChangeRefused, NotValid
 from ..records import AppRecord
-from .answers import NotFoundHere
-from .appinfo import app_pieces, separated, wanted_parts
+from ..tree import groups_of
+from .answers import Conflict, NotFoundHere
+from .appinfo import app_pieces, wanted_parts
 from .base import ApiHandler
+from .grouptree import GroupTree, Shown
+from .turns import in_turns
 
-_NEVER = "1970-01-01T00:00:00.000Z"
-"""The version of a root in which there never was anything, as Marathon's."""
-
-
-def tree(group: str, apps: dict[str, dict[str, Any]], embeds: set[str]) -> dict[str, Any]:
-    """Return a group with the groups in it.
-
-    Parameters
-    ----------
-    group
-        Its id; the root is ``""``.
-    apps
-        The JSON objects of all apps in it, by id.
-    embeds
-        What is shown: ``group.apps`` and ``group.groups``; pods there are none.
-    """
-    own: list[dict[str, Any]] = []
-    below: dict[str, dict[str, dict[str, Any]]] = {}
-    for app_id, body in apps.items():
-        name, _, rest = app_id[len(group) + 1 :].partition("/")
-        if rest:
-            below.setdefault(f"{group}/{name}", {})[app_id] = body
-        else:
-            own.append(body)
-    found: dict[str, Any] = {"id": group or "/", "dependencies": []}
-    found["version"] = max((body["version"] for body in apps.values()), default=_NEVER)
-    if "group.apps" in embeds:
-        found["apps"] = own
-    if "group.pods" in embeds:
-        found["pods"] = []
-    if "group.groups" in embeds:
-        found["groups"] = [tree(child, inside, embeds) for child, inside in below.items()]
-    return found
+PARTS = {"group.groups", "group.apps", "group.pods"}
 
 
-class GroupHandler(ApiHandler):
-    """A group, or the root of all."""
+class VisibleGroup(ApiHandler):
+    """What is common to all that is said of one group."""
 
-    def get(self, path: str = "") -> None:
-        """Show the group, down to its apps unless less is asked for."""
-        group, records = self.visible(path)
-        asked = self.get_query_arguments("embed")
-        embeds = set(asked) or {"group.groups", "group.apps", "group.pods"}
-        parts = {value for value in embeds if value.startswith("group.apps.")}
-        if parts:
-            embeds.add("group.apps")
-        apps = {record.id: record.app.to_wire() for record in records}
-        if parts:
-            self._embed(records, apps, parts)
-        self.write_json(tree(group, apps, embeds))
+    def group_id(self, path: str) -> str:
+        """Return the id that a path means; the root's is empty.
 
-    def _embed(self, records: list[AppRecord], apps: dict[str, dict[str, Any]], parts: set[str]) -> None:
-        for record in records:
-            wanted = wanted_parts(parts)
-            text = "".join(app_pieces(self.orchestrator.state, record, wanted, self.sees_deployment))
-            apps[record.id] = json.loads(text)
+        Raises
+        ------
+        NotValid
+            No group can have it.
+        """
+        group = canonical(path)
+        if group and (broken := list(path_violations(group, "/id", of_group=True))):
+            raise NotValid(broken)
+        return group
 
-    def put(self, path: str = "") -> None:
-        """Scale all apps of the group by a factor, in one deployment."""
-        _, records = self.visible(path)
-        body = self.json_body()
-        factor = body.get("scaleBy") if isinstance(body, dict) else None
-        if factor is None:
-            raise ChangeRefused(
-                "A group is changed here only as a whole, by 'scaleBy'; change its apps by PUT /v2/apps"
-            )
-        if isinstance(factor, bool) or not isinstance(factor, int | float):
-            raise WrongShape([{"path": "/scaleBy", "errors": ["error.expected.jsnumber"]}])
-        if not 0 <= factor <= 2**31:
-            raise WrongShape([{"path": "/scaleBy", "errors": ["error.min" if factor < 0 else "error.max"]}])
-        self._require(records)
-        apps = [
-            self.caller.admit(
-                changed_app(
-                    record.app,
-                    {"instances": math.ceil(record.app.instances * factor)},
-                    cannot=self.orchestrator.cannot,
-                ),
-                self.orchestrator.state,
-            )
-            for record in records
-        ]
-        self.write_deployment(self.orchestrator.changes.put_all(apps, self.flag("force"), **self.terms))
-
-    def delete(self, path: str = "") -> None:
-        """End all apps of the group, in one deployment."""
-        _, records = self.visible(path)
-        self._require(records)
-        app_ids = [record.id for record in records]
-        self.write_deployment(
-            self.orchestrator.changes.remove_all(app_ids, self.flag("force"), share=self.caller.share)
-        )
-
-    def _require(self, records: list[AppRecord]) -> None:
-        for record in records:
-            self.caller.require_change(record.id)
-
-    def visible(self, path: str) -> tuple[str, list[AppRecord]]:
-        """Return a group's id and the apps in it that the caller sees.
+    def visible(self, path: str) -> tuple[str, list[AppRecord], list[str]]:
+        """Return a group's id, and the apps in it and the groups made by name that the caller sees.
 
         Raises
         ------
         NotFoundHere
             There is no such group for this caller; the root is always there.
         """
-        group = canonical(path)
-        found = [
-            record
-            for record in self.orchestrator.state.apps.values()
-            if is_within(record.id, group) and self.caller.sees(record.id)
+        group, known = canonical(path), self.orchestrator.state.groups
+        apps = [
+            record for record in self.orchestrator.state.apps_within(group) if self.caller.sees(record.id)
         ]
-        if group and not found:
+        made = [record.id for record in known.within(group) if self.caller.sees_group(record.id)]
+        own = group in known.records and self.caller.sees_group(group)
+        if group and not apps and not made and not own:
             raise NotFoundHere(f"Group '{group}' does not exist")
-        return group, found
+        return group, apps, made
+
+    def embeds(self) -> tuple[set[str], set[str]]:
+        """Return what is asked for of groups, and of the apps in them."""
+        asked = set(self.get_query_arguments("embed")) or PARTS
+        of_apps = {value for value in asked if value.startswith("group.apps.")}
+        return asked | ({"group.apps"} if of_apps else set()), of_apps
 
 
-class GroupAppsHandler(GroupHandler):
-    """The apps of a group, at any depth."""
+class ChangedGroup(VisibleGroup):
+    """What is common to the changes of a group."""
 
-    SUPPORTED_METHODS = ("GET",)
+    async def roll_back(self, group: str, version: datetime) -> None:
+        """Make a group again what it was."""
+        state = self.orchestrator.state
+        snapshot = state.groups.at(group, version)
+        if snapshot is None:
+            raise ChangeRefused(f"Group {group or '/'} not available in version {format_timestamp(version)}")
+        texts = snapshot.apps.items()
+        apps = dict(await in_turns((app_id, definition(text)) for app_id, text in texts))
+        self.change(group, group_update.restored(group, apps, snapshot.groups, state))
 
-    async def get(self, path: str = "") -> None:  # type: ignore[override]
-        """List them, with what is asked for beside their definitions."""
-        _, records = self.visible(path)
-        wanted = wanted_parts(self.get_query_arguments("embed"))
-        state, sees = self.orchestrator.state, self.sees_deployment
-        texts = ("".join(app_pieces(state, record, wanted, sees)) for record in records)
-        await self.write_pieces(("[", *separated(texts), "]"))
+    def change(self, group: str, targets: Targets, status: int = 200) -> None:
+        """Deploy what becomes of a group, or with ``dryRun`` only say how."""
+        for path in targets.apps:
+            self.caller.require_change(path)
+        for path in targets.groups:
+            self.caller.require_group_change(path)
+        state, changes, terms = self.orchestrator.state, self.orchestrator.changes, self.terms()
+        apps = {
+            app_id: self.caller.admit(app, state) if app else None for app_id, app in targets.apps.items()
+        }
+        if self.flag("dryRun") and self.request.method == "PUT":
+            steps = changes.steps_of_group(apps, targets.groups, terms)
+            self.write_json({"steps": [step.to_wire() for step in steps]})
+            return
+        self.write_deployment(
+            changes.put_group(group, apps, targets.groups, self.flag("force"), terms), status
+        )
+
+
+class GroupHandler(ChangedGroup):
+    """A group, or the root of all."""
+
+    async def get(self, path: str = "") -> None:
+        """Show the group, down to its apps unless less is asked for."""
+        group, records, made = self.visible(path)
+        embeds, of_apps = self.embeds()
+        wanted, state = wanted_parts(of_apps), self.orchestrator.state
+        sees = self.sees_deployment
+        apps = {record.id: app_pieces(state, record, wanted, sees) for record in records}
+        # Of a group that others have a part in, one hears of changes in one's own part only.
+        newest: dict[str, datetime] = {}
+        for record in records if not self.caller.sees_group(group) else ():
+            version = record.app.version
+            assert version is not None
+            for each in (ROOT, *groups_of(record.id)):
+                newest[each] = max(version, newest.get(each, version))
+
+        def shown(each: str) -> Shown:
+            if not self.caller.sees_group(each):
+                return Shown(newest.get(each), [])
+            known = state.groups.records.get(each)
+            dependencies = known.dependencies if known else []
+            return Shown(state.groups.version(each), [path for path in dependencies if self._may_know(path)])
+
+        await self.write_pieces(GroupTree(group, apps, made).pieces(embeds, shown))
+
+    def _may_know(self, path: str) -> bool:
+        return self.caller.sees(path) or self.caller.sees_group(path)
+
+    async def post(self, path: str = "") -> None:
+        """Make a group, with what is in it."""
+        base = self.group_id(path)
+        update = group_update.read(self.json_body())
+        group = self.group_id(group_update.effective_id(update, base))
+        self.caller.require_group_change(group)
+        self._require_new(group)
+        structure = await self._structure(update, group)
+        self._require_new(group)
+        found = group_update.targets(structure, self.orchestrator.state)
+        self.set_header("Location", f"/v2/groups{group}")
+        self.change(group, found, 201)
+
+    def _require_new(self, group: str) -> None:
+        if self.orchestrator.state.groups.exists(group):
+            raise Conflict(f"Group {group or '/'} is already created. Use PUT to change this group.")
+        if group in self.orchestrator.state.apps:
+            raise Conflict(f"An app with the path {group} already exists.")
+
+    async def put(self, path: str = "") -> None:
+        """Change a group, or make it: by its structure, by a factor, or by a former version."""
+        base = self.group_id(path)
+        update = group_update.read(self.json_body())
+        group = self.group_id(group_update.effective_id(update, base))
+        self.caller.require_group_change(group)
+        if update.version is not None:
+            await self.roll_back(group, self.moment(update.version))
+        elif update.scale_by is not None:
+            self.change(group, await self._scaled(group, update.scale_by))
+        else:
+            structure = await self._structure(update, group)
+            self.change(group, group_update.targets(structure, self.orchestrator.state))
+
+    async def _structure(self, update: GroupUpdate, group: str) -> Structure:
+        structure = Structure(group)
+        await in_turns(Reader(self.orchestrator.cannot).fill(structure, update))
+        return structure
+
+    async def _scaled(self, group: str, factor: float) -> Targets:
+        """Return what scaling a group by a factor leads to."""
+        group, records, _ = self.visible(group)
+        cannot = self.orchestrator.cannot
+
+        def scale(app: App) -> App:
+            return recounted_app(app, math.ceil(app.instances * factor), cannot=cannot)
+
+        scaled = dict(await in_turns((record.id, (record.app, scale(record.app))) for record in records))
+        targets = Targets()
+        for record in self.orchestrator.state.apps_within(group):
+            # Others may have changed one while this was worked at.
+            former, found = scaled.get(record.id, (None, None))
+            targets.apps[record.id] = found if found and former is record.app else scale(record.app)
+        return targets
+
+    def patch(self, path: str = "") -> None:
+        """Take what may be set of a group beside what is in it: that it enforces no role."""
+        group = self.group_id(path)
+        self.caller.require_group_change(group)
+        group_update.read(self.json_body())
+        if group.count("/") != 1:
+            raise NotValid([Violation("/id", "only a group directly below the root enforces a role or not")])
+        if not self.orchestrator.state.groups.exists(group):
+            raise NotFoundHere(f"Group '{group}' does not exist")
+        self.finish()
+
+    def delete(self, path: str = "") -> None:
+        """End a group with all that is in it, in one deployment."""
+        group = canonical(path)
+        self.caller.require_group_change(group)
+        self.visible(group)
+        self.change(group, group_update.emptied(group, self.orchestrator.state))
+
+
+class GroupPartHandler(GroupHandler):
+    """Something said of a group below its path; what is changed there is a group of that very name."""
+
+    NAME = ""
+
+    def whole(self, path: str) -> str:
+        """Return the path as that of a group."""
+        return f"{path}/{self.NAME}"
+
+    async def post(self, path: str = "") -> None:
+        """Make the group of that name."""
+        await super().post(self.whole(path))
+
+    async def put(self, path: str = "") -> None:
+        """Change the group of that name."""
+        await super().put(self.whole(path))
+
+    def patch(self, path: str = "") -> None:
+        """Change the group of that name."""
+        super().patch(self.whole(path))
+
+    def delete(self, path: str = "") -> None:
+        """End the group of that name."""
+        super().delete(self.whole(path))

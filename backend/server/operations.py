@@ -156,7 +156,7 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
     "id": PathParameter(".+?", _ID, f"The id of an app; {_SLASHES}."),
     "groupId": PathParameter(".+?", _ID, f"The id of a group; {_SLASHES}."),
     "taskId": PathParameter("[^/]+", _ID, "The id of a task."),
-    "version": PathParameter("[^/]+", _ID, "A version of the app: the time of a change that was accepted."),
+    "version": PathParameter("[^/]+", _ID, "A version of the app, or group: the time of an accepted change."),
     "deploymentId": PathParameter("[^/]+", _ID, "The id of a deployment."),
     "file": PathParameter(
         "stdout|stderr",

@@ -29,6 +29,7 @@ PARTIAL = _boolean(
     "partialUpdate", True, "Keep what the body leaves out; else the body is a whole definition."
 )
 FAIL_FAST = _boolean("failFast", False, "Refuse (409) what would have to wait for room. Not Marathon's.")
+DRY_RUN = _boolean("dryRun", False, "Change nothing, only say what would be done.")
 CHANGE = (FORCE, FAIL_FAST)
 
 _OF_APP = (

@@ -16,7 +16,13 @@ from .apps import AppHandler, AppsHandler, RestartHandler
 from .deployments import DeploymentHandler, DeploymentsHandler
 from .description import DescriptionHandler
 from .files import FileHandler
-from .groups import GroupAppsHandler, GroupHandler
+from .group_parts import (
+    GroupAppsHandler,
+    GroupVersionHandler,
+    GroupVersionsHandler,
+    RootVersionHandler,
+)
+from .groups import GroupHandler
 from .history import AppHistoryHandler, TaskHistoryHandler
 from .metrics import MetricsHandler, PrometheusHandler
 from .operations import Access, Answer, Operation, Route
@@ -41,6 +47,7 @@ from .shapes import (
     Plugins,
     Queue,
     ShownApp,
+    Steps,
     TaskHistory,
     TaskIds,
     TaskList,
@@ -118,6 +125,11 @@ _TASKS_OF_APP = {
     "GET": Operation(Access.SEEN, {200: Answer("The tasks.", TaskList)}, refusals=(404,)),
     "DELETE": Operation(Access.CHANGED, {200: _KILLED}, query=(q.HOST, *q.KILL), refusals=(*_CHANGE, 422)),
 }
+_GROUP_MADE = Answer(
+    "The group is made.",
+    DeploymentResult,
+    headers={**_ID_OF_DEPLOYMENT, "Location": "The path of the group."},
+)
 _GROUP = {
     "GET": Operation(
         Access.SEEN,
@@ -125,7 +137,19 @@ _GROUP = {
         query=(q.EMBED_GROUPS,),
         refusals=(404,),
     ),
-    "PUT": Operation(Access.CHANGED, {200: _DEPLOYED}, query=q.CHANGE, body=GroupUpdate, refusals=_CHANGE),
+    "POST": Operation(
+        Access.CHANGED, {201: _GROUP_MADE}, query=q.CHANGE, body=GroupUpdate, refusals=(409, 422)
+    ),
+    "PUT": Operation(
+        Access.CHANGED,
+        {200: Answer("The change is accepted; with dryRun, what it would be.", DeploymentResult | Steps)},
+        query=(*q.CHANGE, q.DRY_RUN),
+        body=GroupUpdate,
+        refusals=_CHANGE,
+    ),
+    "PATCH": Operation(
+        Access.CHANGED, {200: Answer("It is so.")}, body=GroupUpdate, refusals=(404, 409, 422)
+    ),
     "DELETE": Operation(Access.CHANGED, {200: _DEPLOYED}, query=(q.FORCE,), refusals=(*_CHANGE, 422)),
 }
 _GROUP_APPS = {
@@ -135,6 +159,23 @@ _GROUP_APPS = {
         query=(q.EMBED_APPS,),
         refusals=(404,),
     )
+}
+_GROUP_VERSIONS = {
+    "GET": Operation(Access.SEEN, {200: Answer("The versions, newest first.", list[str])}, refusals=(404,))
+}
+_GROUP_VERSION = {
+    "GET": Operation(
+        Access.SEEN,
+        {200: Answer("The group of then.", Group)},
+        query=(q.EMBED_GROUPS,),
+        refusals=(404, 422),
+    ),
+    "PUT": Operation(
+        Access.CHANGED,
+        {200: Answer("The group becomes what it was; with dryRun, how.", DeploymentResult | Steps)},
+        query=(*q.CHANGE, q.DRY_RUN),
+        refusals=(404, 409, 422),
+    ),
 }
 
 ROUTES: Sequence[Route] = (
@@ -270,7 +311,12 @@ ROUTES: Sequence[Route] = (
         {"GET": Operation(Access.SEEN, {200: Answer("Oldest first.", AppHistory)}, refusals=(404,))},
     ),
     Route("/v2/groups", GroupHandler, _GROUP),
+    Route("/v2/groups/apps", GroupAppsHandler, _GROUP_APPS),
+    Route("/v2/groups/versions", GroupVersionsHandler, _GROUP_VERSIONS),
+    Route("/v2/groups/versions/{version}", RootVersionHandler, _GROUP_VERSION),
     Route("/v2/groups/{groupId}/apps", GroupAppsHandler, _GROUP_APPS),
+    Route("/v2/groups/{groupId}/versions", GroupVersionsHandler, _GROUP_VERSIONS),
+    Route("/v2/groups/{groupId}/versions/{version}", GroupVersionHandler, _GROUP_VERSION),
     Route("/v2/groups/{groupId}", GroupHandler, _GROUP),
     Route(
         "/v2/deployments",

@@ -19,9 +19,12 @@ from hubfleet.api.status import (
     HistoryEvent,
     QueueItem,
     ReadinessResult,
+    Step,
     Task,
 )
 from hubfleet.api.wire import Wire
+
+from .. import group_update
 
 # -- what is sent -------------------------------------------------------------------------------
 
@@ -67,10 +70,11 @@ class TaskIds(Wire):
     ids: list[Annotated[str, Field(pattern=r"^.+\.[^_.]+([._][^.]+(\.\d+)?)?$")]]
 
 
-class GroupUpdate(Wire):
-    """How a group is changed: all its apps, scaled."""
+class GroupUpdate(group_update.GroupUpdate):
+    """What a group is to become; or with nothing else a factor to scale it by, or a version to go back to."""
 
-    scale_by: Annotated[float, Field(ge=0, le=2**31)]
+    apps: list[NewApp] | None = None
+    groups: list[GroupUpdate] | None = None
 
 
 class LogLevel(Wire):
@@ -188,6 +192,12 @@ class Queue(Wire):
     """What waits."""
 
     queue: list[QueueItem]
+
+
+class Steps(Wire):
+    """What would be done, and in which order."""
+
+    steps: list[Step]
 
 
 class Group(Wire):

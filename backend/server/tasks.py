@@ -41,7 +41,7 @@ class KillingHandler(ApiHandler):
             self.caller.require_change(instance.app_id)
         if self.scale:
             changes = self.orchestrator.changes
-            self.write_deployment(changes.kill_and_scale(victims, self.flag("force"), **self.terms))
+            self.write_deployment(changes.kill_and_scale(victims, self.flag("force"), self.terms()))
             return True
         for instance in victims:
             self.orchestrator.kill(instance, wipe=self.wipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hubfleet.backend.orchestrator.changes import Changes
 from hubfleet.backend.orchestrator.limits import DeploymentLimits
 from hubfleet.backend.orchestrator.plans import same_configuration
 from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments, TooManyOfShare
+from hubfleet.backend.orchestrator.terms import Terms
 from hubfleet.backend.records import Condition, Goal, Instance
 from hubfleet.backend.state import State
 from hubfleet.backend.store import Store
@@ -125,18 +126,20 @@ def test_too_much_at_once_is_refused_but_never_an_end(gate: Gate) -> None:
 
 def test_one_users_deployments_leave_room_for_others(gate: Gate) -> None:
     for number in range(DeploymentLimits.of_share):
-        gate.changes.create(app(f"/u/a{number}"), share="/u")
+        gate.changes.create(app(f"/u/a{number}"), terms=Terms(share="/u"))
     with pytest.raises(TooManyOfShare, match="/u has 20 deployments under way"):
-        gate.changes.create(app("/u/b"), share="/u")
-    gate.changes.put(app("/u/a0", instances=2), force=True, share="/u")  # in place of the one that is there
-    gate.changes.remove("/u/a1", share="/u")
+        gate.changes.create(app("/u/b"), terms=Terms(share="/u"))
+    gate.changes.put(
+        app("/u/a0", instances=2), force=True, terms=Terms(share="/u")
+    )  # in place of the one that is there
+    gate.changes.remove("/u/a1", terms=Terms(share="/u"))
     gate.changes.create(app("/u/c"))
     for user, count in {"v": 20, "w": 20, "x": 19}.items():
         for number in range(count):
-            gate.changes.create(app(f"/{user}/a{number}"), share=f"/{user}")
+            gate.changes.create(app(f"/{user}/a{number}"), terms=Terms(share=f"/{user}"))
     gate = gate.reopened()
     with pytest.raises(TooManyDeployments, match="Max number \\(80\\)"):
-        gate.changes.create(app("/z"), share="/z")
+        gate.changes.create(app("/z"), terms=Terms(share="/z"))
     gate.changes.create(app("/z"))
 
 
@@ -150,19 +153,20 @@ def test_what_is_not_permitted_changes_nothing(gate: Gate) -> None:
     class NotPermitted(Exception):
         pass
 
-    def refuse(targets: Mapping[str, App | None]) -> None:
+    def refuse(targets: Mapping[str, App | None], groups: Collection[str]) -> None:
         asked.append({app_id: None if each is None else each.instances for app_id, each in targets.items()})
         raise NotPermitted
 
+    refused = Terms(permit=refuse)
     (_, second) = gate.state.deployments
     changes: list[Callable[[], object]] = [
-        lambda: gate.changes.create(app("/b", instances=2), permit=refuse),
-        lambda: gate.changes.put(app("/a", instances=3), force=True, permit=refuse),
-        lambda: gate.changes.put_all([app("/a"), app("/c")], force=True, permit=refuse),
-        lambda: gate.changes.remove("/a", permit=refuse),
-        lambda: gate.changes.restart("/a", force=True, permit=refuse),
-        lambda: gate.changes.kill_and_scale([victim], force=True, permit=refuse),
-        lambda: gate.changes.revert(second, permit=refuse),
+        lambda: gate.changes.create(app("/b", instances=2), terms=refused),
+        lambda: gate.changes.put(app("/a", instances=3), force=True, terms=refused),
+        lambda: gate.changes.put_all([app("/a"), app("/c")], force=True, terms=refused),
+        lambda: gate.changes.remove("/a", terms=refused),
+        lambda: gate.changes.restart("/a", force=True, terms=refused),
+        lambda: gate.changes.kill_and_scale([victim], force=True, terms=refused),
+        lambda: gate.changes.revert(second, terms=refused),
     ]
     for change in changes:
         with pytest.raises(NotPermitted):

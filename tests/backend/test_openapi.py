@@ -14,6 +14,7 @@ from rest import Rest
 from tornado.web import RequestHandler
 
 from hubfleet.backend.server.apps import AppHandler
+from hubfleet.backend.server.groups import GroupPartHandler
 from hubfleet.backend.server.openapi import describe
 from hubfleet.backend.server.operations import PATH_PARAMETERS, Access, Route
 from hubfleet.backend.server.routes import ROUTES
@@ -40,6 +41,10 @@ def test_every_method_of_every_route_is_described_and_no_other(route: Route) -> 
     if issubclass(route.handler, AppHandler) and route.handler is not AppHandler:
         # The path is that of an app of this name too, which is described as /v2/apps/{id}.
         assert there - set(route.operations) <= WHOLE_ID
+        there &= set(route.operations)
+    if issubclass(route.handler, GroupPartHandler):
+        # Likewise of a group of this name: /v2/groups/{groupId}.
+        assert there - set(route.operations) == WHOLE_ID - {"GET"} | {"POST"}
         there &= set(route.operations)
     assert there == set(route.operations)
 

@@ -261,18 +261,23 @@ async def test_a_place_that_shrinks_meanwhile_is_not_overcommitted(fleet: Fleet)
 async def test_what_is_missing_counts_what_already_waits(fleet: Fleet) -> None:
     fleet.wait_for("/first", 3)
     new = app_of_version(1, id="/new", cpus=1, mem=10)
-    assert fleet.placer.missing(new, 1) == []
-    (reason,) = fleet.placer.missing(new, 2)
+
+    def missing(app: App, count: int) -> list[Reason]:
+        found = fleet.placer.missing({app.id: (app, count)})
+        return found[1] if found else []
+
+    assert missing(new, 1) == []
+    (reason,) = missing(new, 2)
     assert (reason.code, reason.sentence) == ("InsufficientCpus", "waiting for 1 cpus; 0 of 4 free")
     await fleet.settle()
-    assert fleet.placer.missing(new, 1) == []
-    assert fleet.placer.missing(new, 2) == [reason]
+    assert missing(new, 1) == []
+    assert missing(new, 2) == [reason]
     unique = app_of_version(1, id="/new", constraints=[["hostname", "UNIQUE"]])
-    assert [reason.code for reason in fleet.placer.missing(unique, 2)] == ["UnfulfilledConstraint"]
+    assert [reason.code for reason in missing(unique, 2)] == ["UnfulfilledConstraint"]
     fixed = app_of_version(1, id="/new", requirePorts=True, portDefinitions=[{"port": 150}], cpus=0.1)
-    assert [reason.code for reason in fleet.placer.missing(fixed, 2)] == ["InsufficientPorts"]
+    assert [reason.code for reason in missing(fixed, 2)] == ["InsufficientPorts"]
     fleet.engine.places = []
-    assert fleet.placer.missing(new, 1) != []
+    assert missing(new, 1) != []
 
 
 # -- places in which an app keeps failing --------------------------------------------------
