@@ -29,12 +29,10 @@ class GroupVersionsHandler(GroupPartHandler):
     NAME = "versions"
 
     async def get(self, path: str = "") -> None:
-        """List the versions, newest first.
-
-        Of a group that others have a part in nobody else is told any.
-        """
+        """List the versions, newest first."""
         group, _, _ = self.visible(path)
-        versions = self.orchestrator.state.groups.versions(group) if self.caller.sees_group(group) else []
+        self.require_whole(group)
+        versions = self.orchestrator.state.groups.versions(group)
         self.write_json([format_timestamp(version) for version in versions])
 
 
@@ -44,9 +42,9 @@ class GroupVersionHandler(ChangedGroup):
     async def get(self, path: str, version: str) -> None:
         """Show what the group was, bare of what becomes of its apps."""
         group, _, _ = self.visible(path)
+        self.require_whole(group)
         moment = self.moment(version)
-        known = self.orchestrator.state.groups
-        snapshot = known.at(group, moment) if self.caller.sees_group(group) else None
+        snapshot = self.orchestrator.state.groups.at(group, moment)
         if snapshot is None:
             raise NotFoundHere(f"Group '{group or '/'}' does not exist")
         embeds, _ = self.embeds()

@@ -11,6 +11,7 @@ from hubfleet.api.rules import Violation, path_violations
 from hubfleet.api.wire import format_timestamp
 
 from .. import group_update
+from ..access import Forbidden
 from ..definition import recounted_app
 from ..group_update import GroupUpdate, Reader, Structure, Targets
 from ..groups import ROOT, definition
@@ -59,6 +60,17 @@ class VisibleGroup(ApiHandler):
         if group and not apps and not made and not own:
             raise NotFoundHere(f"Group '{group}' does not exist")
         return group, apps, made
+
+    def require_whole(self, group: str) -> None:
+        """Refuse to tell of the past of a group in which others have a part.
+
+        Raises
+        ------
+        Forbidden
+            The caller sees some of what is in it only.
+        """
+        if not self.caller.sees_group(group):
+            raise Forbidden(f"{self.caller.name} sees a part of {group or '/'}, and is not told what it was")
 
     def embeds(self) -> tuple[set[str], set[str]]:
         """Return what is asked for of groups, and of the apps in them."""
@@ -163,6 +175,10 @@ class GroupHandler(ChangedGroup):
             self.change(group, group_update.targets(structure, self.orchestrator.state))
 
     async def _structure(self, update: GroupUpdate, group: str) -> Structure:
+        for name, value in (("scale", update.scale_by), ("version", update.version)):
+            if value is not None:
+                sentence = f"For a structural update, no {name} should be given."
+                raise ChangeRefused(f"requirement failed: {sentence}")
         structure = Structure(group)
         await in_turns(Reader(self.orchestrator.cannot).fill(structure, update))
         return structure

@@ -6,7 +6,8 @@ the other way round, is found by a test; so is an answer that is not as it says 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 from hubfleet.api.quota import QuotaReport
 from hubfleet.api.status import AppHistory, DeploymentResult
@@ -178,6 +179,12 @@ _GROUP_VERSION = {
     ),
 }
 
+
+def _of_the_root(operations: Mapping[str, Operation]) -> Mapping[str, Operation]:
+    """Return operations on a group as those on the root of all: who is told has to see all."""
+    return {**operations, "GET": dataclasses.replace(operations["GET"], access=Access.OVERVIEW)}
+
+
 ROUTES: Sequence[Route] = (
     Route("/ping", PingHandler, {"GET": PING}),
     Route("/openapi.json", DescriptionHandler, {"GET": OPENAPI}),
@@ -312,8 +319,8 @@ ROUTES: Sequence[Route] = (
     ),
     Route("/v2/groups", GroupHandler, _GROUP),
     Route("/v2/groups/apps", GroupAppsHandler, _GROUP_APPS),
-    Route("/v2/groups/versions", GroupVersionsHandler, _GROUP_VERSIONS),
-    Route("/v2/groups/versions/{version}", RootVersionHandler, _GROUP_VERSION),
+    Route("/v2/groups/versions", GroupVersionsHandler, _of_the_root(_GROUP_VERSIONS)),
+    Route("/v2/groups/versions/{version}", RootVersionHandler, _of_the_root(_GROUP_VERSION)),
     Route("/v2/groups/{groupId}/apps", GroupAppsHandler, _GROUP_APPS),
     Route("/v2/groups/{groupId}/versions", GroupVersionsHandler, _GROUP_VERSIONS),
     Route("/v2/groups/{groupId}/versions/{version}", GroupVersionHandler, _GROUP_VERSION),

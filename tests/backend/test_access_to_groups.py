@@ -6,20 +6,15 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from sites import BODY, Site
+from sites import BODY, Site, running_site
 
 ALICES, BOBS = "/jupyter/alice/dask/c/workers", "/jupyter/bob/dask/c/workers"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("site"))
-    try:
-        asyncio.run(site.backend.start())
+    with running_site(tmp_path_factory.mktemp("site")) as site:
         yield site
-    finally:
-        asyncio.run(site.backend.destroy())
-        site.hub.close()
 
 
 @pytest.fixture(autouse=True)
