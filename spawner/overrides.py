@@ -66,6 +66,10 @@ class Overridable(HasTraits):
                 raise
             setattr(self, name, _read(self.traits()[name], value))
 
+    def is_overridden(self, name: str) -> bool:
+        """Whether a trait is overridden now."""
+        return name in self._originals
+
     def undo_overrides(self) -> None:
         """Put back everything that was overridden."""
         originals, self._originals = self._originals, {}

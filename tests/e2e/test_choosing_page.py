@@ -140,7 +140,7 @@ async def test_a_refused_choice_comes_back_with_its_errors_said(page: Page, hub:
 
 async def test_a_named_servers_refusal_shows_its_own_choice(page: Page, hub: Hub) -> None:
     await log_in(page, hub, "names")
-    await page.goto(f"{hub.url}/hub/spawn/names/second?profile=large&profile-option-large--mem=99999")
+    await page.goto(f"{hub.url}/hub/spawn/names/second?opt-profile=large&opt-mem=99999")
     await expect(page.get_by_label("Memory (MiB)")).to_have_value("99999")
     await page.get_by_label("Memory (MiB)").evaluate("element => element.removeAttribute('max')")
     await page.get_by_label("Memory (MiB)").fill("77777")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -281,6 +282,29 @@ async def test_hooks_see_the_profile_and_have_the_last_word(hub: Any, backend: A
     assert seen == [(0.5, "small")]
     assert (app.cpus, app.mem) == (0.5, 300)
     await user.stop()
+
+
+async def test_a_hub_that_is_started_again_knows_what_the_profile_said_of_a_running_server(
+    small_hub: Any,
+) -> None:
+    small_hub.config.MarathonSpawner.profile_list = [
+        {
+            "display_name": "Long",
+            "overrides": {"autotimeout": None, "restart_after_failure": False, "cpu": 2.0},
+        }
+    ]
+    small_hub.config.MarathonSpawner.autotimeout = 3600
+    spawner = small_hub.spawner("alice")
+    app = await prepare(spawner, {})
+    spawner._app_id = app.id
+    state = json.loads(json.dumps(spawner.get_state()))
+
+    restored = small_hub.spawner("alice")
+    restored.load_state(state)
+    assert (restored.autotimeout, restored.restart_after_failure, restored.cpu) == (None, False, 1.0)
+    restored.profile_list = []
+    await prepare(restored, {})
+    assert (restored.autotimeout, restored.restart_after_failure) == (3600, True)
 
 
 AMOUNTS = st.one_of(
