@@ -3,14 +3,17 @@
 Method: a real ``hubfleet backend`` in a directory of its own, driven over keep-alive connections by raw
 asyncio streams, whose own cost is small beside the server's. Next to the requests stand, of the same run,
 a tornado handler that does nothing behind the same client and one SQLite commit: what is above them is
-ours. The clock of a shared machine is noisy, so look at ratios before milliseconds.
+ours. The clock of a shared machine is noisy, so look at ratios before milliseconds; the spread, from the
+first to the third quartile, and the load at both ends tell how noisy it was.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import os
+import platform
 import secrets
 import signal
 import socket
@@ -137,9 +140,27 @@ async def latencies(
     return found
 
 
-def told(name: str, seconds: list[float]) -> None:
-    cuts = statistics.quantiles(seconds, n=100)
-    print(f"{name:58} p50 {1000 * cuts[49]:8.2f} ms   p99 {1000 * cuts[98]:8.2f} ms   n={len(seconds)}")
+def told(name: str, seconds: list[float]) -> float:
+    """Print the median, the spread and the worst of some times; return the median."""
+    cuts = [1000 * cut for cut in statistics.quantiles(seconds, n=100)]
+    spread = f"{cuts[24]:.2f} to {cuts[74]:.2f}"
+    print(f"{name:58} p50 {cuts[49]:8.2f} ms  ({spread:>18})   p99 {cuts[98]:8.2f} ms   n={len(seconds)}")
+    return cuts[49] / 1000
+
+
+def told_of_the_run() -> None:
+    """Print by what, on what and how it is measured."""
+    print(" ".join((__doc__ or "").partition("Method: ")[2].split()))
+    packages = ("hubfleet", "tornado", "pydantic")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    print(
+        f"{versions}, SQLite {sqlite3.sqlite_version}, Python {platform.python_version()}, "
+        f"Linux {platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n"
+    )
+
+
+def ratio(name: str, median: float, limit: float) -> None:
+    print(f"{'  ' + name:58} {median / limit:12.1f} times")
 
 
 def free_port() -> int:
@@ -185,10 +206,10 @@ async def _creates(backend: Backend, nothing: int) -> None:
         begun = time.perf_counter()
         database.execute("INSERT INTO t VALUES (?, ?)", (str(number), "x" * 1000))
         commits.append(time.perf_counter() - begun)
-    told("one SQLite commit (limit)", commits)
+    commit = told("one SQLite commit (limit)", commits)
     number_of = 0
     for connections, count in ((1, 500), (50, 2000)):
-        told(
+        empty = told(
             f"POST to an empty handler, {connections} at once (limit)",
             await latencies(connections, count, nothing, lambda n: ("POST", "/", {"id": str(n)})),
         )
@@ -198,10 +219,30 @@ async def _creates(backend: Backend, nothing: int) -> None:
             app = {"id": f"/bench/a{base + number}", "cmd": "sleep 1", "instances": 0}
             return "POST", "/v2/apps", app
 
-        told(
+        created = told(
             f"create an app, {connections} at once", await latencies(connections, count, backend.port, create)
         )
+        # Requests at once wait for each other's commits as they wait for each other's handling.
+        ratio("to an empty handler and a commit", created, empty + connections * commit)
         number_of += count
+
+
+async def bulk(backend: Backend) -> None:
+    """1,000 apps made, left and changed by one request each, and how long others wait meanwhile."""
+    connection, other = [await Connection(backend.port).open() for _ in range(2)]
+    for name, cmd in (("made", "sleep 1"), ("left as they are", "sleep 1"), ("changed", "sleep 2")):
+        body = [{"id": f"/bulk/a{number}", "cmd": cmd, "instances": 0} for number in range(1000)]
+        waits = []
+        begun = time.perf_counter()
+        change = asyncio.create_task(connection.ask("PUT", "/v2/apps?force=true", body))
+        while not change.done():
+            asked = time.perf_counter()
+            await other.ask("GET", "/ping")
+            waits.append(time.perf_counter() - asked)
+        status, answer = await change
+        assert status == 200, answer
+        seconds = time.perf_counter() - begun
+        print(f"{f'1,000 apps {name} by one PUT':58} {seconds:8.2f} s   longest ping {max(waits):.2f} s")
 
 
 async def lists(backend: Backend) -> None:
@@ -285,6 +326,7 @@ async def tasks(backend: Backend) -> None:
 
 
 async def main() -> None:
+    told_of_the_run()
     with tempfile.TemporaryDirectory() as place:
         backend = Backend(Path(place) / "state")
         try:
@@ -292,8 +334,10 @@ async def main() -> None:
             print(f"{'memory of an idle backend':58} {backend.memory():8.1f} MiB PSS")
             await tasks(backend)
             await requests(backend)
+            await bulk(backend)
             await stream(backend)
             await lists(backend)
+            print(f"{'load at the end':58} {os.getloadavg()[0]:8.1f}")
         finally:
             backend.end_all()
 
