@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from .turns import Turns
 log = logging.getLogger("hubfleet.backend")
 
 _MOST_BORN_AT_ONCE = 200
-_TURN_SECONDS = 0.01  # of reconciling at a stretch
+_TURN_SECONDS = 0.02  # of reconciling at a stretch
 
 
 class Orchestrator:
@@ -104,7 +105,7 @@ class Orchestrator:
         self._runners = Runners(
             state, driver, bus, self._history, self._remains, limits, sandboxes, base_environment, spawn
         )
-        self._waiting_apps: dict[str, None] = {}  # an ordered set
+        self._waiting_apps: OrderedDict[str, None] = OrderedDict()  # an ordered set
         self._wakeup = asyncio.Event()
 
     def cannot(self, app: App) -> list[Violation]:
@@ -202,17 +203,19 @@ class Orchestrator:
             self._wakeup.clear()
             while self._waiting_apps:
                 # Requests are answered between two turns. One app a turn would be too few: each turn
-                # may bring as many changes as there are connections.
-                turn_ends = time.monotonic() + _TURN_SECONDS
-                while self._waiting_apps and time.monotonic() < turn_ends:
-                    app_id = next(iter(self._waiting_apps))
-                    del self._waiting_apps[app_id]
+                # may bring as many changes as there are connections. Only our own work counts: on a
+                # machine that is busy with something else a turn would else be over when it begins.
+                turn_ends = time.thread_time() + _TURN_SECONDS
+                while self._waiting_apps and time.thread_time() < turn_ends:
+                    app_id, _ = self._waiting_apps.popitem(last=False)
                     self._reconcile(app_id)
                 await asyncio.sleep(0)
 
     def _reconcile(self, app_id: str) -> None:
         """Do the next step of one app."""
         self._deployments.begin(app_id)
+        # What has begun goes on at once.
+        self._waiting_apps.pop(app_id, None)
         self._readiness.review(app_id)
         app, motion = self.state.standing(app_id), self._deployments.motion(app_id)
         decision = scaling.decide(app, self.state.instances_of(app_id), motion, self._driver.offers())
