@@ -57,7 +57,10 @@ def by_version(app: App, tasks: Sequence[Instance], at: datetime) -> dict[str, A
 
 def _stats(tasks: Sequence[Instance], at: datetime) -> dict[str, Any]:
     stats: dict[str, Any] = {"counts": counts(tasks)}
-    lives = sorted((at - task.staged_at).total_seconds() for task in tasks if task.staged_at is not None)
+    # Of one that began in the future, since the clock was set back, nothing better is known.
+    lives = sorted(
+        max(0.0, (at - task.staged_at).total_seconds()) for task in tasks if task.staged_at is not None
+    )
     if lives:
         # Of an even number the upper one is the median, as in Marathon.
         stats["lifeTime"] = {

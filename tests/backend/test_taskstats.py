@@ -61,6 +61,11 @@ def test_each_version_has_its_statistics() -> None:
     assert found["withLatestConfig"]["stats"]["lifeTime"] == {"averageSeconds": 20, "medianSeconds": 20}
 
 
+def test_a_clock_set_back_makes_no_life_shorter_than_none() -> None:
+    found = by_version(app(0, 0), [task(app(0, 0), age=-50)], at(100))  # type: ignore[arg-type]
+    assert found["totalSummary"]["stats"]["lifeTime"] == {"averageSeconds": 0, "medianSeconds": 0}
+
+
 def test_what_has_no_tasks_has_no_statistics() -> None:
     assert by_version(app(0, 0), [], at(100)) == {}  # type: ignore[arg-type]
     only = by_version(app(0, 0), [task(app(0, 0))], at(100))  # type: ignore[arg-type]
