@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint journey storm hub-storm bench-backend clean
+.PHONY: help demo test lint docs journey storm hub-storm bench-backend clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
 	@echo "make test     all tests, with a real hub, real servers and real workers (TESTS=... for some)"
 	@echo "make lint     style and types"
+	@echo "make docs     write the spawner's reference from its code"
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
@@ -37,6 +38,9 @@ hub-storm: environment
 
 bench-backend: environment
 	@$(VENV)/python bench/backend.py
+
+docs: environment
+	@$(VENV)/python docs/generate.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

@@ -122,7 +122,8 @@ def _spawner(hub: Any, db: Any, name: str, server: str, groups: Sequence[str]) -
             "log": hub.log,
         },
     )
-    user._new_orm_spawner(server, "")
+    db.add(orm.Spawner(user=row, name=server))
+    db.commit()
     spawner = user.spawners[server]
     base_url = url_path_join(user.base_url, url_escape_path(server), "/")
     spawner.server = Server(

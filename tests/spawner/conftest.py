@@ -8,6 +8,7 @@ import logging
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ class SmallHub:
             "hub": Hub(),
             "cookie_secret": cookie_secret,
             "log": logging.getLogger("jupyterhub-of-the-tests"),
+            # JupyterHub 5 counts here; 6 does no longer.
+            "statsd": SimpleNamespace(incr=lambda *_: None, timing=lambda *_: None),
         }
 
     @staticmethod
@@ -79,7 +82,8 @@ class SmallHub:
         """The spawner of a user's server, which has a place in the database but was not started."""
         user = self.user(name)
         if server not in user.orm_user.orm_spawners:
-            user._new_orm_spawner(server, "")
+            self.db.add(orm.Spawner(user=user.orm_user, name=server))
+            self.db.commit()
         spawner = user.spawners[server]
         for trait, value in configuration.items():
             setattr(spawner, trait, value)
