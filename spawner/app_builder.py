@@ -155,8 +155,7 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, Choosing, _Spawner):
         StartRefused
             The user's options, the configuration or the hook do not allow it.
         """
-        if not self.options_applied:  # JupyterHub before 5.3 has no hook for it; a site may have its own
-            await self.apply_options()
+        await self.see_to_options()
         app = self.build_app()
         if self.modify_app_hook is None:
             return app

@@ -51,4 +51,5 @@ class MarathonSpawner(AppBuilder, ServerLife):
     def clear_state(self) -> None:
         """Forget the server; JupyterHub does so before each start, and after each stop."""
         super().clear_state()
+        self.forget_options()
         self._certificates = None
