@@ -69,6 +69,7 @@ class Choosing(ChoiceTraits, Overridable):
         """
         fields = {name: values for name, values in query.items() if name != "_xsrf"}
         if not fields:
+            enter(self, dict(self.user_options))
             raise NothingEntered
         return dict(self.options_from_form(fields))
 

@@ -83,7 +83,11 @@ def enter(spawner: Choosing, options: dict[str, Any]) -> None:
 
 
 async def render(spawner: Choosing) -> str:
-    """Return the form's content; empty if there is nothing to choose.
+    """Return the form's content; empty if there is nothing to choose, or it is not to be shown.
+
+    Where something is refused there is always a page. Without one JupyterHub takes a refused query for
+    no choice at all, and starts a server of the defaults; and who has saved what is not allowed any
+    more could never start again.
 
     Raises
     ------
@@ -98,7 +102,7 @@ async def render(spawner: Choosing) -> str:
     try:
         draft = subject.draft()
         await draft.apply_group_overrides()
-        if not draft.show_form:
+        if not (draft.show_form or was_entered or await _refusals(draft, options)):
             return ""
         page = await _page(draft, options, was_entered)
     except web.HTTPError:
@@ -106,7 +110,7 @@ async def render(spawner: Choosing) -> str:
     except Exception as error:
         spawner.log.exception("The page for choosing a server fails by its configuration")
         raise misconfigured(error) from error
-    if not page.kinds and not page.fields:
+    if not (page.kinds or page.fields or page.errors or was_entered):
         return ""
     return _environment(draft.form_template_path).get_template("choose.html").render(page=page)
 

@@ -195,6 +195,20 @@ async def test_errors_stand_at_their_fields_and_what_was_entered_stays(small_hub
     assert f"#{field['id']}" in [link["href"] for link in page.all("a")]
 
 
+@pytest.mark.parametrize("configuration", [{"show_form": False}, {"offered_options": []}])
+async def test_a_refusal_is_shown_also_where_no_page_is(
+    small_hub: Any, configuration: dict[str, Any]
+) -> None:
+    """Without a page JupyterHub would start a server of the defaults, and say nothing; or never any."""
+    spawner = small_hub.spawner("alice", **configuration)
+    assert not await spawner.get_options_form()
+    spawner.user_options = {"profile": "gone"}
+    assert "What was chosen last is not possible now." in (await page_of(spawner)).text
+    spawner.user_options = {}
+    spawner.options_from_query({"mem": ["999999"]})
+    assert "Your server was not started." in (await page_of(spawner)).text
+
+
 async def test_what_another_request_entered_is_not_shown(small_hub: Any) -> None:
     spawner = small_hub.spawner("alice")
     copy_context().run(spawner.run_options_from_form, {"cpu": ["99"]})
@@ -214,8 +228,10 @@ async def test_a_last_choice_that_is_not_offered_any_more_is_said(small_hub: Any
 
 async def test_a_page_that_is_loaded_again_starts_nothing(small_hub: Any) -> None:
     spawner = small_hub.spawner("alice")
+    spawner.show_form = False
     with pytest.raises(NothingEntered):
         spawner.options_from_query({"_xsrf": ["x"]})
+    assert "alert" not in (await page_of(spawner)).text
     assert spawner.options_from_query({"_xsrf": ["x"], "cpu": ["2"]}) == {"cpu": "2"}
 
 
