@@ -202,11 +202,11 @@ def snapshot(registry: CollectorRegistry) -> dict[str, object]:
             name = f"{sample.name}{{{labels}}}" if labels else sample.name
             match family.type:
                 case "counter":
-                    counters[name] = {"count": sample.value}
+                    counters[name] = {"count": float(sample.value)}
                 case "histogram":
-                    histograms[name] = {"count": sample.value}
+                    histograms[name] = {"count": float(sample.value)}
                 case _:
-                    gauges[name] = {"value": sample.value}
+                    gauges[name] = {"value": float(sample.value)}
     return {
         "version": "4.0.0",
         "gauges": gauges,

@@ -2,7 +2,7 @@
 
 A refused request changes nothing, and a body that the description forbids is refused. The
 seed is fixed, and in the name of every test; ``HUBFLEET_FUZZ_SEED`` is another one, and
-``HUBFLEET_FUZZ_EXAMPLES`` the number of requests of each kind to each operation. No random
+``HUBFLEET_FUZZ_EXAMPLES`` about the number of requests of each kind to each operation. No random
 command ever runs: what is sent is kept at no instances.
 """
 
@@ -173,6 +173,10 @@ def aim(case: Case, fuzzed: Fuzzed, data: st.DataObject) -> None:
                 case.body = [{"id": LIVING, **data.draw(GOOD_FIELDS)}]
             case "PUT /v2/apps/{id}" | "PATCH /v2/apps/{id}":
                 case.body = data.draw(GOOD_FIELDS)
+            case "PUT /v2/groups" | "PUT /v2/groups/{groupId}":
+                case.body = {"apps": [{"id": data.draw(APP_IDS), **data.draw(GOOD_FIELDS)}]}
+            case "POST /v2/groups":
+                case.body = {"id": "/fuzz/new", "apps": [{"id": "x", **data.draw(GOOD_FIELDS)}]}
             case "POST /v2/tasks/delete":
                 case.body = {"ids": [fuzzed.place("taskId", LIVING)]}
 
@@ -184,10 +188,17 @@ def mode_of(case: Case, location: ParameterLocation) -> GenerationMode | None:
     return None if component is None else component.mode
 
 
+def examples_of(operation: APIOperation) -> int:
+    """How many requests of each kind: bodies that hold apps take long to make, and trees of them longer."""
+    if not operation.body:
+        return EXAMPLES
+    return max(2, EXAMPLES // (4 if "/groups" in operation.path else 2))
+
+
 def fuzz(fuzzed: Fuzzed, operation: APIOperation, mode: GenerationMode) -> None:
     @seed(SEED)
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples_of(operation),
         deadline=None,
         database=None,
         phases=[Phase.generate],

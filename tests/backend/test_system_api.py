@@ -76,6 +76,7 @@ async def test_the_snapshot_has_dropwizards_form(rest: Rest) -> None:
     found = await rest.get("/metrics")
     assert set(found) == {"version", "gauges", "counters", "histograms", "meters", "timers"}
     assert found["gauges"]['hubfleet_app_instances{app="/one"}'] == {"value": 1.0}
+    assert {type(gauge["value"]) for gauge in found["gauges"].values()} == {float}
 
 
 async def test_a_leader_that_abdicates_ends_and_leaves_its_tasks(rest: Rest, backend: RunningBackend) -> None:
