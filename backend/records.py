@@ -197,10 +197,20 @@ class AppRecord(BaseModel):
 
     @property
     def text(self) -> str:
-        """The definition in JSON as the API shows it; worked out once, for lists show it over and over."""
+        """The definition in JSON as the API shows it; worked out once, for it is most of many answers."""
         if self._text is None or self._text[0] is not self.app:
-            self._text = (self.app, json.dumps(self.app.to_wire(), separators=(",", ":")))
+            self._text = (self.app, _text_of(self.app))
         return self._text[1]
+
+    @property
+    def stored(self) -> str:
+        """The whole record in JSON, as the store keeps it."""
+        rest = self.model_dump_json(exclude={"app"})
+        return f'{{"app":{self.text},{rest[1:]}'
+
+
+def _text_of(app: App) -> str:
+    return app.model_dump_json(by_alias=True, exclude_none=True)
 
 
 class GroupRecord(BaseModel):
@@ -229,6 +239,7 @@ class DeploymentRecord(BaseModel):
     """The apps with which the current step is not done yet; None is not known, as after a restart."""
     _turns: dict[str, int] = PrivateAttr(default_factory=dict)
     _actions: dict[str, str] = PrivateAttr(default_factory=dict)
+    _originals_text: str | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any, /) -> None:
         """Work out when the turn of each app is, and what is done to it then."""
@@ -252,6 +263,18 @@ class DeploymentRecord(BaseModel):
     def current_actions(self) -> list[Action]:
         """What is being done now; nothing before the first step."""
         return self.steps[self.current].actions if 0 <= self.current < len(self.steps) else []
+
+    @property
+    def stored(self) -> str:
+        """The whole record in JSON, as the store keeps it at every step; what was before never changes."""
+        if self._originals_text is None:
+            texts = (
+                f"{json.dumps(app_id)}:{'null' if app is None else _text_of(app)}"
+                for app_id, app in self.originals.items()
+            )
+            self._originals_text = "{" + ",".join(texts) + "}"
+        rest = self.model_dump_json(exclude={"originals"})
+        return f'{{"originals":{self._originals_text},{rest[1:]}'
 
     def holds(self, app_id: str) -> bool:
         """Whether an app stays as it was, since its turn has not come."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -72,13 +72,13 @@ class State:
 
     # -- apps ---------------------------------------------------------------------------
 
-    def define_app(self, record: AppRecord) -> None:
-        """Keep an app of a new version; nothing is left of a former app of its id but what still runs."""
+    def define_apps(self, records: Collection[AppRecord], version: datetime) -> None:
+        """Keep apps of a new version; nothing is left of former apps of their ids but what still runs."""
         with self._store.transaction():
-            if record.id not in self.apps:
-                self._store.delete_versions(record.id)
-            self._store.define_app(record)
-            self._keep(record)
+            self._store.delete_versions(record.id for record in records if record.id not in self.apps)
+            self._store.define_apps(records, version)
+            for record in records:
+                self._keep(record)
 
     def put_app(self, record: AppRecord) -> None:
         """Keep what happened to an app."""
@@ -142,7 +142,7 @@ class State:
 
     def forget_versions(self, app_id: str) -> None:
         """Forget the definitions of an app that is gone with its instances."""
-        self._store.delete_versions(app_id)
+        self._store.delete_versions([app_id])
         self._definitions = {key: app for key, app in self._definitions.items() if key[0] != app_id}
 
     def owned_by(self, app_id: str) -> list[AppRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -113,13 +113,7 @@ class Store:
 
     def save_app(self, record: AppRecord) -> None:
         """Write an app."""
-        self._save_app(record, record.app.model_dump_json())
-
-    def _save_app(self, record: AppRecord, definition: str) -> None:
-        """Write an app, its definition already being JSON: most of the work, and often needed twice."""
-        rest = record.model_dump_json(exclude={"app"})
-        body = f'{{"app":{definition},{rest[1:]}'
-        self._db.execute("REPLACE INTO apps VALUES (?, ?)", (record.id, body))
+        self._db.execute("REPLACE INTO apps VALUES (?, ?)", (record.id, record.stored))
 
     def delete_app(self, app_id: str) -> None:
         """Remove an app; its versions stay until `delete_versions`."""
@@ -127,20 +121,20 @@ class Store:
 
     # -- versions -----------------------------------------------------------------------
 
-    def define_app(self, record: AppRecord) -> None:
-        """Write an app of a new version; of its former ones keep the latest and those in use."""
-        app, definition = record.app, record.app.model_dump_json()
-        assert app.version is not None
-        self._save_app(record, definition)
-        self._db.execute(
-            "REPLACE INTO versions VALUES (?, ?, ?)", (app.id, format_timestamp(app.version), definition)
+    def define_apps(self, records: Collection[AppRecord], version: datetime) -> None:
+        """Write apps of a new version; of their former ones keep the latest and those in use."""
+        moment = format_timestamp(version)
+        self._db.executemany(
+            "REPLACE INTO apps VALUES (?, ?)", [(record.id, record.stored) for record in records]
         )
-        self._db.execute(
-            "DELETE FROM versions WHERE app_id = ?1"
-            " AND version NOT IN (SELECT version FROM versions WHERE app_id = ?1"
-            " ORDER BY version DESC LIMIT ?2)"
+        self._db.executemany(
+            "REPLACE INTO versions VALUES (?, ?, ?)", [(record.id, moment, record.text) for record in records]
+        )
+        self._db.executemany(
+            "DELETE FROM versions WHERE app_id = ?1 AND version <= (SELECT version FROM versions"
+            " WHERE app_id = ?1 ORDER BY version DESC LIMIT 1 OFFSET ?2)"
             " AND version NOT IN (SELECT version FROM instances WHERE app_id = ?1)",
-            (app.id, KEPT_VERSIONS),
+            [(record.id, KEPT_VERSIONS) for record in records],
         )
 
     def load_version(self, app_id: str, version: datetime) -> App | None:
@@ -157,12 +151,12 @@ class Store:
         )
         return [parse_timestamp(row[0]) for row in rows]
 
-    def delete_versions(self, app_id: str) -> None:
-        """Forget the definitions of an app by which no instance was started."""
-        self._db.execute(
+    def delete_versions(self, app_ids: Iterable[str]) -> None:
+        """Forget the definitions of some apps by which no instance was started."""
+        self._db.executemany(
             "DELETE FROM versions WHERE app_id = ?1"
             " AND version NOT IN (SELECT version FROM instances WHERE app_id = ?1)",
-            (app_id,),
+            [(app_id,) for app_id in app_ids],
         )
 
     # -- instances and deployments ------------------------------------------------------
@@ -192,7 +186,7 @@ class Store:
         """Write a deployment, keeping its place in the order."""
         self._db.execute(
             "INSERT INTO deployments VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
-            (deployment.id, deployment.model_dump_json()),
+            (deployment.id, deployment.stored),
         )
 
     def delete_deployment(self, deployment_id: str) -> None:

@@ -7,7 +7,7 @@ is the orchestrator's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +18,12 @@ from .. import events
 from ..drivers import Offer
 from ..events import EventBus
 from ..groups import ROOT
-from ..records import AppRecord, DeploymentRecord, Goal, Instance
+from ..records import AppRecord, DeploymentRecord, Goal, Instance, config_version
 from ..state import State
 from . import plans
+from .drafts import Asked, Draft
 from .limits import DeploymentLimits
-from .planning import GroupTargets, Plan, Planner, Targets, seen_steps
+from .planning import GroupTargets, Planner, Targets, seen_steps
 from .refusals import (
     AppExists,
     ChangeRefused,
@@ -75,6 +76,7 @@ class Changes:
         self._accepted = accepted
         self.service_ports = ServicePorts(service_ports, (record.app for record in state.apps.values()))
         self._planner = Planner(state, offers, self.service_ports)
+        self._taken = 0
 
     def create(self, app: App, force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
         """Take a new app.
@@ -96,19 +98,37 @@ class Changes:
         """Take several definitions as wholes, in one deployment; of two of one id the last counts."""
         return self._deploy({app.id: app for app in apps}, ROOT, force, terms)
 
-    def put_group(
-        self, group: str, apps: Targets, groups: GroupTargets, force: bool = False, terms: Terms = OPEN
-    ) -> DeploymentRecord:
-        """Take what becomes of a group: of apps and of groups made by name, all in one deployment."""
-        return self._deploy(apps, _group_of(group), force, terms, groups=groups)
+    def draft_group(self, group: str, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> Draft:
+        """Return what becomes of a group: of apps and of groups made by name, in one deployment.
 
-    def steps_of_group(self, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> list[Step]:
-        """Return the steps that such a change would take, as far as who asks may know them."""
-        plan = self._planner.plan(apps, groups, (), terms.sees)
-        if plan.broken:
-            raise NotValid(plan.broken)
-        self._permit(plan, terms)
-        return seen_steps(plan.steps, terms.sees)
+        Most of the work of what comes next is to go `through` it, as may be done in turns.
+        """
+        return self._draft(Asked(apps, _group_of(group), terms, groups=groups))
+
+    def through(self, draft: Draft) -> Iterator[None]:
+        """Work out what there is to write of a draft, and yield after each part."""
+        for record in draft.records.values():
+            _ = record and record.text
+            yield
+        _ = draft.deployment.stored
+        yield
+
+    def is_stale(self, draft: Draft) -> bool:
+        """Whether another change was taken since a draft was made, so that it must be made anew."""
+        return draft.number != self._taken
+
+    def steps_of(self, draft: Draft) -> list[Step]:
+        """Return the steps that a draft would take, as far as who asks may know them.
+
+        Raises
+        ------
+        ChangeRefused
+            It would be refused, even if nothing else was under way.
+        """
+        if draft.plan.broken:
+            raise NotValid(draft.plan.broken)
+        self._permit(draft)
+        return seen_steps(draft.plan.steps, draft.asked.terms.sees)
 
     def remove(self, app_id: str, force: bool = True, terms: Terms = OPEN) -> DeploymentRecord:
         """End an app, and those that it owns."""
@@ -168,51 +188,64 @@ class Changes:
         return deployment
 
     def _deploy(
-        self,
-        asked: Targets,
-        group: str,
-        force: bool,
-        terms: Terms,
-        *,
-        groups: GroupTargets | None = None,
-        victims: Sequence[Instance] = (),
-        restarted: frozenset[str] = frozenset(),
-        restoring: bool = False,
+        self, targets: Targets, group: str, force: bool, terms: Terms, **more: Any
     ) -> DeploymentRecord:
-        """Check, version and store new definitions, with the deployment that leads there.
+        return self.take(self._draft(Asked(targets, group, terms, **more)), force)
 
-        Parameters
-        ----------
-        group
-            Whose change is told to those who listen; ``marathon-v2`` 4.11 has the group that holds
-            what was asked to be changed.
-        restarted
-            Apps whose tasks are replaced although their configuration stays.
-        victims
-            Instances that are to end with it.
-        restoring
-            Whether the configurations are former ones, whose tasks may still be there and
-            are then good as they are.
-        """
-        plan = self._planner.plan(asked, groups or {}, restarted, terms.sees)
+    def _draft(self, asked: Asked) -> Draft:
+        """Look at what is asked for, and version what it leads to; nothing changes yet."""
+        plan = self._planner.plan(asked.targets, asked.groups, asked.restarted, asked.terms.sees)
         steps = plan.steps
-        if victims and not steps:
+        if asked.victims and not steps:
             actions = [Action(action="ScaleApplication", app=app_id) for app_id in plan.targets]
             steps = [Step(actions=actions)]
+        deployment = DeploymentRecord.of(self._state.next_version(), steps, asked.terms.share)
+        deployment.originals, deployment.original_groups = plan.before, plan.groups_before
+        records: dict[str, AppRecord | None] = {}
+        for app_id, app in plan.targets.items():
+            old = plan.before[app_id]
+            if app is None:
+                if old is not None:
+                    records[app_id] = None
+            elif record := self._versioned(old, app, deployment.version, asked):
+                records[app_id] = record
+        return Draft(asked, plan, deployment, records, self._taken)
+
+    def _versioned(self, old: App | None, new: App, version: datetime, asked: Asked) -> AppRecord | None:
+        """Return what is to be kept of a new definition, or None if nothing changes."""
+        same = old is not None and new.id not in asked.restarted and plans.same_configuration(old, new)
+        if old is not None and same and old.instances == new.instances:
+            return None
+        info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
+        if old is not None and (same or asked.restoring):
+            of_configuration = old.version_info if same else new.version_info
+            assert of_configuration is not None
+            info = of_configuration.model_copy(update={"last_scaling_at": version})
+        return AppRecord(app=new.model_copy(update={"version": version, "version_info": info}))
+
+    def take(self, draft: Draft, force: bool = False) -> DeploymentRecord:
+        """Store what a draft makes of apps and groups, with the deployment that leads there.
+
+        Raises
+        ------
+        ChangeRefused
+            Something is wrong with it, others are changing the same, or it is not permitted.
+        """
+        assert not self.is_stale(draft)
+        asked, plan, deployment = draft.asked, draft.plan, draft.deployment
+        affected = plans.affected(deployment.steps)
         try:
-            conflicts = self._conflicts(plans.affected(steps), plan.targets, force, terms.share)
+            conflicts = self._conflicts(affected, plan.targets, force, asked.terms.share)
             if plan.broken:
                 raise NotValid(plan.broken)
         except ChangeRefused as refusal:
-            self._bus.publish(events.group_change_failed(group, self._state.next_version(), str(refusal)))
+            self._bus.publish(events.group_change_failed(asked.group, deployment.version, str(refusal)))
             raise
-        self._permit(plan, terms)
-        deployment = DeploymentRecord.of(self._state.next_version(), steps, terms.share)
-        deployment.originals, deployment.original_groups = plan.before, plan.groups_before
+        self._permit(draft)
         with self._state.transaction():
             for conflict in conflicts:
                 self._state.drop_deployment(conflict)
-            self._store(plan, deployment.version, restoring, restarted)
+            self._store(draft)
             # An app made anew under the same id must not take the old one's tasks for its own.
             ending = [
                 instance
@@ -220,22 +253,38 @@ class Changes:
                 if app is None
                 for instance in self._state.instances_of(app_id)
             ]
-            for instance in [*victims, *ending]:
+            for instance in [*asked.victims, *ending]:
                 instance.goal = Goal.STOPPED
                 self._state.put_instance(instance)
             if deployment.steps:
                 self._state.put_deployment(deployment)
+        self._taken += 1
         for app_id, app in plan.targets.items():
             self.service_ports.moved(plan.before[app_id], app)
-        self._announce(deployment, group, conflicts)
-        affected = (app_id for conflict in conflicts for app_id in conflict.affected_apps)
-        self._accepted([*plan.targets, *affected])
+        self._announce(deployment, asked.group, conflicts)
+        cancelled = (app_id for conflict in conflicts for app_id in conflict.affected_apps)
+        self._accepted([*plan.targets, *cancelled])
         return deployment
 
-    def _permit(self, plan: Plan, terms: Terms) -> None:
-        if terms.permit is not None:
+    def _permit(self, draft: Draft) -> None:
+        plan, permit = draft.plan, draft.asked.terms.permit
+        if permit is not None:
             made = [group for group, record in plan.groups.items() if record is not None]
-            terms.permit(plan.targets, [group for group in made if plan.groups_before[group] is None])
+            permit(plan.targets, [group for group in made if plan.groups_before[group] is None])
+
+    def _store(self, draft: Draft) -> None:
+        """Write what a draft makes of apps and groups."""
+        for app_id, app in draft.plan.targets.items():
+            if app is None:
+                self._state.drop_app(app_id)
+        kept = [record for record in draft.records.values() if record is not None]
+        for record in kept:
+            if former := self._state.apps.get(record.id):
+                record.last_task_failure = former.last_task_failure
+                if config_version(former.app) == config_version(record.app):
+                    record.backoff = former.backoff
+        self._state.define_apps(kept, draft.deployment.version)
+        self._state.groups.change(draft.deployment.version, draft.records, draft.plan.groups)
 
     def _conflicts(
         self, affected: Collection[str], targets: Targets, force: bool, share: str | None
@@ -262,43 +311,6 @@ class Changes:
         most = limits.in_all if share is None else limits.of_shares
         if len(staying) >= most:
             raise TooManyDeployments(most)
-
-    def _store(self, plan: Plan, version: datetime, restoring: bool, restarted: Collection[str]) -> None:
-        """Write what a plan makes of apps and groups."""
-        changed: dict[str, AppRecord | None] = {}
-        for app_id, app in plan.targets.items():
-            old = plan.before[app_id]
-            if app is None:
-                self._state.drop_app(app_id)
-                if old is not None:
-                    changed[app_id] = None
-                continue
-            record = self._versioned(old, app, version, restoring, app_id in restarted)
-            if record is not None:
-                self._state.define_app(record)
-                changed[app_id] = record
-        self._state.groups.change(version, changed, plan.groups)
-
-    def _versioned(
-        self, old: App | None, new: App, version: datetime, restoring: bool, restarted: bool
-    ) -> AppRecord | None:
-        """Return what is to be kept of a new definition, or None if nothing changes."""
-        same = old is not None and plans.same_configuration(old, new) and not restarted
-        if old is not None and same and old.instances == new.instances:
-            return None
-        info = VersionInfo(last_scaling_at=version, last_config_change_at=version)
-        if old is not None and (same or restoring):
-            of_configuration = old.version_info if same else new.version_info
-            assert of_configuration is not None
-            info = of_configuration.model_copy(update={"last_scaling_at": version})
-        app = new.model_copy(update={"version": version, "version_info": info})
-        former = self._state.apps.get(new.id)
-        kept: dict[str, Any] = {}
-        if former is not None:
-            kept["last_task_failure"] = former.last_task_failure
-            if same:
-                kept["backoff"] = former.backoff
-        return AppRecord(app=app, **kept)
 
     def _announce(
         self, deployment: DeploymentRecord, group: str, conflicts: Iterable[DeploymentRecord]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 
 from hubfleet.api.app import App
@@ -15,6 +16,7 @@ from ..access import Forbidden
 from ..definition import recounted_app
 from ..group_update import GroupUpdate, Reader, Structure, Targets
 from ..groups import ROOT, definition
+from ..orchestrator.drafts import Draft
 from ..orchestrator.refusals import ChangeRefused, NotValid
 from ..records import AppRecord
 from ..tree import groups_of
@@ -90,25 +92,38 @@ class ChangedGroup(VisibleGroup):
             raise ChangeRefused(f"Group {group or '/'} not available in version {format_timestamp(version)}")
         texts = snapshot.apps.items()
         apps = dict(await in_turns((app_id, definition(text)) for app_id, text in texts))
-        self.change(group, group_update.restored(group, apps, snapshot.groups, state))
+        await self.change(group, lambda: group_update.restored(group, apps, snapshot.groups, state))
 
-    def change(self, group: str, targets: Targets, status: int = 200) -> None:
-        """Deploy what becomes of a group, or with ``dryRun`` only say how."""
+    async def change(self, group: str, make: Callable[[], Targets], status: int = 200) -> None:
+        """Deploy what becomes of a group, or with ``dryRun`` only say how.
+
+        Parameters
+        ----------
+        make
+            Works out what that is, from what there is then; it is asked again where others change
+            something while a large change is prepared.
+        """
+        changes = self.orchestrator.changes
+        draft = self._draft(group, make())
+        if self.flag("dryRun") and self.request.method == "PUT":
+            self.write_json({"steps": [step.to_wire() for step in changes.steps_of(draft)]})
+            return
+        await in_turns(changes.through(draft))
+        if changes.is_stale(draft):
+            draft = self._draft(group, make())
+        self.write_deployment(changes.take(draft, self.flag("force")), status)
+
+    def _draft(self, group: str, targets: Targets) -> Draft:
         for path in targets.apps:
             self.caller.require_change(path)
         for path in targets.groups:
             self.caller.require_group_change(path)
-        state, changes, terms = self.orchestrator.state, self.orchestrator.changes, self.terms()
+        state = self.orchestrator.state
         apps = {
-            app_id: self.caller.admit(app, state) if app else None for app_id, app in targets.apps.items()
+            app_id: None if app is None else self.caller.admit(app, state)
+            for app_id, app in targets.apps.items()
         }
-        if self.flag("dryRun") and self.request.method == "PUT":
-            steps = changes.steps_of_group(apps, targets.groups, terms)
-            self.write_json({"steps": [step.to_wire() for step in steps]})
-            return
-        self.write_deployment(
-            changes.put_group(group, apps, targets.groups, self.flag("force"), terms), status
-        )
+        return self.orchestrator.changes.draft_group(group, apps, targets.groups, self.terms())
 
 
 class GroupHandler(ChangedGroup):
@@ -149,10 +164,13 @@ class GroupHandler(ChangedGroup):
         self.caller.require_group_change(group)
         self._require_new(group)
         structure = await self._structure(update, group)
-        self._require_new(group)
-        found = group_update.targets(structure, self.orchestrator.state)
+
+        def make() -> Targets:
+            self._require_new(group)
+            return group_update.targets(structure, self.orchestrator.state)
+
         self.set_header("Location", f"/v2/groups{group}")
-        self.change(group, found, 201)
+        await self.change(group, make, 201)
 
     def _require_new(self, group: str) -> None:
         if self.orchestrator.state.groups.exists(group):
@@ -169,10 +187,10 @@ class GroupHandler(ChangedGroup):
         if update.version is not None:
             await self.roll_back(group, self.moment(update.version))
         elif update.scale_by is not None:
-            self.change(group, await self._scaled(group, update.scale_by))
+            await self._scale(group, update.scale_by)
         else:
             structure = await self._structure(update, group)
-            self.change(group, group_update.targets(structure, self.orchestrator.state))
+            await self.change(group, lambda: group_update.targets(structure, self.orchestrator.state))
 
     async def _structure(self, update: GroupUpdate, group: str) -> Structure:
         for name, value in (("scale", update.scale_by), ("version", update.version)):
@@ -183,8 +201,8 @@ class GroupHandler(ChangedGroup):
         await in_turns(Reader(self.orchestrator.cannot).fill(structure, update))
         return structure
 
-    async def _scaled(self, group: str, factor: float) -> Targets:
-        """Return what scaling a group by a factor leads to."""
+    async def _scale(self, group: str, factor: float) -> None:
+        """Multiply the instances of every app in a group."""
         group, records, _ = self.visible(group)
         cannot = self.orchestrator.cannot
 
@@ -192,12 +210,16 @@ class GroupHandler(ChangedGroup):
             return recounted_app(app, math.ceil(app.instances * factor), cannot=cannot)
 
         scaled = dict(await in_turns((record.id, (record.app, scale(record.app))) for record in records))
-        targets = Targets()
-        for record in self.orchestrator.state.apps_within(group):
-            # Others may have changed one while this was worked at.
-            former, found = scaled.get(record.id, (None, None))
-            targets.apps[record.id] = found if found and former is record.app else scale(record.app)
-        return targets
+
+        def make() -> Targets:
+            targets = Targets()
+            for record in self.orchestrator.state.apps_within(group):
+                # Others may have changed one while this was worked at.
+                former, found = scaled.get(record.id, (None, None))
+                targets.apps[record.id] = found if found and former is record.app else scale(record.app)
+            return targets
+
+        await self.change(group, make)
 
     def patch(self, path: str = "") -> None:
         """Take what may be set of a group beside what is in it: that it enforces no role."""
@@ -210,12 +232,12 @@ class GroupHandler(ChangedGroup):
             raise NotFoundHere(f"Group '{group}' does not exist")
         self.finish()
 
-    def delete(self, path: str = "") -> None:
+    async def delete(self, path: str = "") -> None:
         """End a group with all that is in it, in one deployment."""
         group = canonical(path)
         self.caller.require_group_change(group)
         self.visible(group)
-        self.change(group, group_update.emptied(group, self.orchestrator.state))
+        await self.change(group, lambda: group_update.emptied(group, self.orchestrator.state))
 
 
 class GroupPartHandler(GroupHandler):
@@ -239,6 +261,6 @@ class GroupPartHandler(GroupHandler):
         """Change the group of that name."""
         super().patch(self.whole(path))
 
-    def delete(self, path: str = "") -> None:
+    async def delete(self, path: str = "") -> None:
         """End the group of that name."""
-        super().delete(self.whole(path))
+        await super().delete(self.whole(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import RunningBackend
-from instances import app
+from instances import app, moment
 from rest import Rest, eventually
 from warm_backend import WarmBackend
 
@@ -191,10 +191,9 @@ async def test_ten_thousand_apps_are_loaded_listed_and_joined_by_one_more(
         await backend.start()
         await backend.stop()
         store = Store(backend.state_dir / "backend.sqlite")
+        many = [AppRecord(app=app(id=f"/many/a{number}", instances=0)) for number in range(10_000)]
         with store.transaction():
-            for number in range(10_000):
-                many = app(id=f"/many/a{number}", instances=0)
-                store.define_app(AppRecord(app=many))
+            store.define_apps(many, moment())
         store.close()
         await backend.start()
         assert len((await rest.get("/v2/apps"))["apps"]) == 10_000

@@ -73,7 +73,7 @@ class Fleet:
     def wait_for(self, app_id: str, count: int = 1, **fields: Any) -> App:
         """Define an app and let some of its instances wait."""
         app = app_of_version(count, id=app_id, **{"cpus": 1, "mem": 10, "portDefinitions": [{}], **fields})
-        self.state.define_app(AppRecord(app=app))
+        self.state.define_apps([AppRecord(app=app)], app.version)
         with self.state.transaction():
             for _ in range(count):
                 self.state.put_instance(Instance.scheduled(app))
@@ -221,7 +221,7 @@ async def test_an_app_that_is_changed_meanwhile_is_not_started_in_its_former_sha
     def change() -> None:
         former = fleet.state.apps["/app"].app
         changed = former.model_copy(update={"cpus": 3.0, "version": moment(60)})
-        fleet.state.define_app(AppRecord(app=changed))
+        fleet.state.define_apps([AppRecord(app=changed)], changed.version)
         fleet.engine.meanwhile = lambda: None
 
     fleet.engine.meanwhile = change
