@@ -17,9 +17,22 @@ except ImportError:  # JupyterHub 5 has no such class; there a plain 4xx says th
     class SpawnException(web.HTTPError):  # type: ignore[no-redef]
         """What JupyterHub 6 has under this name, as far as it is used here."""
 
-        def __init__(self, message: str, *, reason: str, status_code: int = 400, **_: Any) -> None:
-            super().__init__(status_code, message, reason=reason)
+        _label = ""
+
+        def __init__(
+            self, message: str, *, reason: str, log_message: str, status_code: int = 400, **_: Any
+        ) -> None:
+            super().__init__(status_code, log_message, reason=reason)
             self.message = message
+
+        @property
+        def reason(self) -> str:
+            """The label; JupyterHub 5 would put ``error`` in its place (``user.py``)."""
+            return self._label
+
+        @reason.setter
+        def reason(self, label: str) -> None:
+            self._label = self._label or label
 
 
 class StartRefused(SpawnException):

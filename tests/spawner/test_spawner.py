@@ -88,7 +88,7 @@ async def test_no_two_names_meet(hub: Any, backend: Any) -> None:
     users = [hub.user(name) for name in names]
     await asyncio.gather(*(user.spawn() for user in users))
     alice = users[0]
-    alice._new_orm_spawner("second", "")
+    hub.spawner("alice", "second")
     await alice.spawn("second")
     spawners = [*(user.spawner for user in users), alice.spawners["second"]]
     assert len({spawner.server.url for spawner in spawners}) == len(spawners)

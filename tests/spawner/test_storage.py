@@ -64,7 +64,7 @@ async def homes(hub: Any, tmp_path: Path, *servers: str) -> tuple[Any, Path]:
     for user in users:
         for server in servers:
             if server:
-                user._new_orm_spawner(server, "")
+                hub.spawner(user.name, server)
             await user.spawn(server)
             await user.stop(server)
     return users[0], root
