@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+import fcntl
 import itertools
 import os
 import random
@@ -11,9 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -25,27 +29,31 @@ from hubfleet.backend.drivers.hierarchies import sweep_abandoned
 TOKEN = "an-administrator-of-the-tests"
 
 
-def _draw_ports() -> Iterator[int]:
-    """Yield ports over and over: others for each process of a run, and none that a connection may take.
-
-    What the kernel would give is of the range of outgoing connections, and may be gone again before
-    a part that is started has bound it.
-    """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = 10000 + worker % 10 * 1000
-    return itertools.cycle(random.sample(range(first, first + 1000), 1000))
-
-
-_PORTS = _draw_ports()
+_PORTS = itertools.cycle(random.sample(range(10000, 20000), 10000))
+_LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=100)
 
 
 def free_port() -> int:
-    """Return a port that nobody uses, and that is not given again soon."""
-    for port in itertools.islice(_PORTS, 1000):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+    """Return a port that nobody uses, and that no other tests are given before it is bound.
+
+    It may take long until that, on a busy machine, and what finds a port taken then meets somebody else's
+    backend. So a port is locked, and is none of those that the kernel gives to outgoing connections.
+    """
+    for port in itertools.islice(_PORTS, 10000):
+        lock = (_lock_directory() / str(port)).open("w")
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             probe.bind(("127.0.0.1", port))
+            _LOCKS.append(lock)
             return port
+        lock.close()
     raise OSError("all ports of the tests are in use")
+
+
+def _lock_directory() -> Path:
+    directory = Path(tempfile.gettempdir()) / f"hubfleet-test-ports-{os.geteuid()}"
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def task_id_of(process: psutil.Process) -> str:
@@ -98,7 +106,7 @@ class RunningBackend:
             self.process = subprocess.Popen(
                 self.command(), env=self.whole_environment(), stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return await self.client.ping()

@@ -18,7 +18,7 @@ from hubfleet.backend.drivers.launcher import SOCKET
 from hubfleet.backend.drivers.process import ProcessDriver
 from hubfleet.backend.drivers.proctree import read_process
 
-DEADLINE = 15.0
+DEADLINE = 60.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 T = TypeVar("T")
-DEADLINE = 15.0
+DEADLINE = 60.0
 
 
 async def eventually(look: Callable[[], Awaitable[T]], deadline: float = DEADLINE) -> T:
