@@ -4,7 +4,8 @@ Method: a real ``hubfleet backend`` in a directory of its own, driven over keep-
 asyncio streams, whose own cost is small beside the server's. Next to the requests stand, of the same run,
 a tornado handler that does nothing behind the same client and one SQLite commit: what is above them is
 ours. The clock of a shared machine is noisy, so look at ratios before milliseconds; the spread, from the
-first to the third quartile, and the load at both ends tell how noisy it was.
+first to the third quartile, and the load at both ends tell how noisy it was. The servers' own processor
+time for a request is counted as well, since it hardly changes with what else runs.
 """
 
 from __future__ import annotations
@@ -140,6 +141,19 @@ async def latencies(
     return found
 
 
+async def served(
+    name: str, connections: int, count: int, port: int, pid: int, order: Callable[[int], tuple[Any, ...]]
+) -> tuple[float, float]:
+    """Print what so many requests take; return the median, and the server's processor time for one."""
+    process = psutil.Process(pid)
+    before = process.cpu_times()
+    median = told(name, await latencies(connections, count, port, order))
+    after = process.cpu_times()
+    used = (after.user + after.system - before.user - before.system) / count
+    print(f"{'  processor time of the server for each':58} {1000 * used:12.2f} ms")
+    return median, used
+
+
 def told(name: str, seconds: list[float]) -> float:
     """Print the median, the spread and the worst of some times; return the median."""
     cuts = [1000 * cut for cut in statistics.quantiles(seconds, n=100)]
@@ -190,13 +204,13 @@ async def requests(backend: Backend) -> None:
     empty = subprocess.Popen([sys.executable, "-c", EMPTY, str(nothing)])
     try:
         await until(lambda: answers(nothing))
-        await _creates(backend, nothing)
+        await _creates(backend, nothing, empty.pid)
     finally:
         empty.kill()
         empty.wait()
 
 
-async def _creates(backend: Backend, nothing: int) -> None:
+async def _creates(backend: Backend, nothing: int, pid: int) -> None:
     database = sqlite3.connect(backend.state.parent / "limit.sqlite", isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
@@ -209,9 +223,9 @@ async def _creates(backend: Backend, nothing: int) -> None:
     commit = told("one SQLite commit (limit)", commits)
     number_of = 0
     for connections, count in ((1, 500), (50, 2000)):
-        empty = told(
-            f"POST to an empty handler, {connections} at once (limit)",
-            await latencies(connections, count, nothing, lambda n: ("POST", "/", {"id": str(n)})),
+        name = f"POST to an empty handler, {connections} at once (limit)"
+        empty, least = await served(
+            name, connections, count, nothing, pid, lambda n: ("POST", "/", {"id": str(n)})
         )
         base = number_of
 
@@ -219,11 +233,11 @@ async def _creates(backend: Backend, nothing: int) -> None:
             app = {"id": f"/bench/a{base + number}", "cmd": "sleep 1", "instances": 0}
             return "POST", "/v2/apps", app
 
-        created = told(
-            f"create an app, {connections} at once", await latencies(connections, count, backend.port, create)
-        )
+        name = f"create an app, {connections} at once"
+        created, used = await served(name, connections, count, backend.port, backend.process.pid, create)
         # Requests at once wait for each other's commits as they wait for each other's handling.
         ratio("to an empty handler and a commit", created, empty + connections * commit)
+        ratio("the same of the processor time", used, least + commit)
         number_of += count
 
 
