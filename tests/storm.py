@@ -1,8 +1,9 @@
 """A storm of changes over a backend whose parts are killed all the time, and what must be true after it.
 
-Several people change apps of their own, all at once: create, scale, replace, restart, kill, delete. What
-the backend said yes to must be so afterwards; where it was killed before it answered, either of the two
-is right. In between the backend, its launcher, or both, are killed with SIGKILL, and tasks as well.
+Several people change apps of their own, all at once: create, scale, replace, restart, kill, delete, and
+the group of them as a whole. What the backend said yes to must be so afterwards; where it was killed before
+it answered, either of the two is right. In between the backend, its launcher, or both, are killed with
+SIGKILL, and tasks as well.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Person:
     chance: random.Random
     possible: dict[str, set[int]] = field(default_factory=dict)
     """How many instances each app may have now; 0 is an app that is not there, or has none."""
+    groups: list[set[str]] = field(default_factory=lambda: [set()])
+    """Which groups there may be beside the apps."""
     changes: Counter[str] = field(default_factory=Counter)
 
     async def change_for_ever(self) -> None:
@@ -51,7 +54,8 @@ class Person:
     async def _change(self, app_id: str) -> None:
         before = self.possible.setdefault(app_id, {0})
         what = self.chance.choices(
-            ["put", "scale", "replace", "restart", "kill", "lower", "delete"], [6, 4, 3, 2, 3, 3, 2]
+            ["put", "scale", "replace", "restart", "kill", "lower", "delete", "group", "end group", "back"],
+            [6, 4, 3, 2, 3, 3, 2, 3, 1, 2],
         )[0]
         self.changes[what] += 1
         count = self.chance.randint(1, MOST_INSTANCES)
@@ -80,6 +84,51 @@ class Person:
                 await self._kill(app_id, before, lower=what == "lower")
             case "delete":
                 await self._ask("DELETE", app_id, "", None, {0}, before)
+            case "group":
+                counts = {name: self.chance.randint(0, MOST_INSTANCES) for name in "ab"}
+                apps = [{"id": name, "instances": count, **_COMMAND} for name, count in counts.items()]
+                number = f"n{self.chance.randint(0, 9)}"
+                body = {"apps": apps, "groups": [{"id": number}]}
+                await self._ask_group("PUT", body, counts, made={number})
+            case "end group":
+                await self._ask_group("DELETE", None, dict.fromkeys("ab", 0), made=set())
+            case "back":
+                await self._go_back()
+
+    async def _ask_group(self, method: str, body: Any, after: dict[str, int], made: set[str]) -> None:
+        """Change both apps and the groups beside them, all of it or nothing."""
+        group = f"/storm/{self.name}"
+        ids = {name: f"{group}/{name}" for name in "ab"}
+        before = {app_id: self.possible.setdefault(app_id, {0}) for app_id in ids.values()}
+        groups = self.groups
+        for name, app_id in ids.items():
+            self.possible[app_id] = before[app_id] | {after[name]}
+        self.groups = [*groups, made]
+        answer = await self.rest(method, f"/v2/groups{group}?force=true", body)
+        if answer.status_code == 404:
+            self.possible.update(before)
+            self.groups = groups
+            return
+        assert answer.status_code == 200, (method, group, answer.status_code, answer.text)
+        for name, app_id in ids.items():
+            self.possible[app_id] = {after[name]}
+        self.groups = [made]
+
+    async def _go_back(self) -> None:
+        """Make the group what it was at one of its versions."""
+        group = f"/storm/{self.name}"
+        listed = await self.rest("GET", f"/v2/groups{group}/versions")
+        if listed.status_code == 404:
+            return
+        version = self.chance.choice(listed.json())
+        then = await self.rest("GET", f"/v2/groups{group}/versions/{version}")
+        if then.status_code == 404:
+            return  # it is one too many by now
+        counts = {"a": 0, "b": 0} | {
+            app["id"].rpartition("/")[2]: app["instances"] for app in then.json()["apps"]
+        }
+        made = {each["id"].rpartition("/")[2] for each in then.json()["groups"]}
+        await self._ask_group("PUT", {"version": version}, counts, made)
 
     async def _ask(
         self, method: str, app_id: str, query: str, body: Any, after: set[int], before: set[int]
@@ -206,6 +255,14 @@ class Storm:
                 if found not in possible:
                     wrong.append(f"{app_id} has {found} instances; it was promised one of {possible}")
                 person.possible[app_id] = {found} if found in possible else possible
+        for person in self.people:
+            shown = await self.rest("GET", f"/v2/groups/storm/{person.name}?embed=group.groups")
+            body = shown.json() if shown.status_code == 200 else {"groups": []}
+            found = {each["id"].rpartition("/")[2] for each in body["groups"]}
+            if found not in person.groups:
+                wrong.append(f"{person.name} has the groups {found}; promised was one of {person.groups}")
+            else:
+                person.groups = [found]
         for app in apps.values():
             ids = [task["id"] for task in app["tasks"] if task["state"] == "TASK_RUNNING"]
             tasks.update(ids)

@@ -52,6 +52,7 @@ def _about_the_task(app: App, instance: Instance) -> dict[str, str]:
         "MARATHON_APP_RESOURCE_MEM": str(float(app.mem)),
         "MARATHON_APP_RESOURCE_DISK": str(float(app.disk)),
         "MARATHON_APP_RESOURCE_GPUS": str(app.gpus),
+        "MARATHON_APP_ENFORCE_GROUP_ROLE": "FALSE",
         "MARATHON_APP_LABELS": " ".join(keys.values()),
         **{f"MARATHON_APP_LABEL_{name}": app.labels[key] for key, name in keys.items()},
     }

@@ -24,6 +24,7 @@ def test_marathons_own_variables() -> None:
     assert found["MARATHON_APP_RESOURCE_MEM"] == "128.0"
     assert found["MARATHON_APP_RESOURCE_DISK"] == "2.0"
     assert found["MARATHON_APP_RESOURCE_GPUS"] == "0"
+    assert found["MARATHON_APP_ENFORCE_GROUP_ROLE"] == "FALSE"
     assert found["MESOS_TASK_ID"].endswith("._app.3")
     assert found["MESOS_SANDBOX"] == found["PWD"] == "/sandbox"
     assert (found["HOST"], found["PATH"]) == ("h", "/bin")
