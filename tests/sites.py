@@ -98,9 +98,9 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path) -> Iterator[Site]:
+def running_site(folder: Path, configuration: str = "") -> Iterator[Site]:
     """Yield a site that runs, for the tests of a whole module."""
-    site = Site(folder)
+    site = Site(folder, configuration=configuration)
     try:
         asyncio.run(site.backend.start())
         yield site
