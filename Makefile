@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm bench-backend clean
+.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
 	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
+	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -41,6 +42,9 @@ bench-backend: environment
 
 docs: environment
 	@$(VENV)/python docs/generate.py
+
+bench-prefork: environment
+	@$(VENV)/python bench/prefork.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

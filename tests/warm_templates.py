@@ -11,7 +11,7 @@ from typing import Any
 
 from driving import Site
 
-from hubfleet.backend.drivers import TaskSpec
+from hubfleet.backend.drivers import TaskExit, TaskSpec
 from hubfleet.backend.drivers.process import ProcessDriver
 
 PROBE = Path(__file__).with_name("prefork_probe.py")
@@ -66,3 +66,15 @@ class Warm(Site):
 async def about(driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any]:
     [found] = [found for found in await driver.templates() if found.kind == kind]
     return asdict(found)
+
+
+async def run(driver: ProcessDriver, spec: TaskSpec) -> tuple[TaskExit, str, str]:
+    """Run a task to its end; return that, and what it said."""
+    await driver.start(spec)
+    async with asyncio.timeout(30):
+        async for exit_ in driver.exits():
+            if exit_.task_id == spec.task_id:
+                break
+    said = [(spec.sandbox / name).read_text() for name in ("stdout", "stderr")]
+    await driver.forget(spec.task_id)
+    return exit_, *said

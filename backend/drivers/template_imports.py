@@ -26,6 +26,10 @@ from .template_repairs import REPAIRED
 from .template_watch import ALL_VARIABLES, Value, Watch
 from .visible import end_with_parent
 
+_SERVICES = (
+    *("api", "config", "contents", "events", "kernels", "kernelspecs", "nbconvert", "security", "sessions"),
+    "shutdown",
+)
 _WANTED = {
     "worker": (
         "distributed.cli.dask_worker",
@@ -40,6 +44,11 @@ _WANTED = {
     "server": (
         "jupyterhub.singleuser.extension",
         "jupyter_server.serverapp",
+        *(f"jupyter_server.services.{name}.handlers" for name in _SERVICES),
+        *("jupyter_server.base.handlers", "jupyter_server.files.handlers", "jupyter_server.view.handlers"),
+        # What extensions import when they are asked for their parts.
+        *("jupyterlab.labapp", "jupyterlab.extensions", "notebook_shim.nbserver"),
+        *("IPython.core.interactiveshell", "jinja2.ext", "jupyter_core.migrate", "tornado.platform.asyncio"),
     ),
 }
 """By kind: the first must be there, the others are imported where they are."""

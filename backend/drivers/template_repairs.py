@@ -19,6 +19,8 @@ from typing import Any
 
 from .template_watch import ALL_VARIABLES
 
+_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
+
 
 class Stale(Exception):
     """A module took note of something that cannot be put right; the message says of what."""
@@ -82,18 +84,36 @@ def _repair_send2trash(module: Any) -> None:
     importlib.reload(module)
 
 
+def _repair_pypi(module: Any) -> None:
+    if not os.environ.keys().isdisjoint(_PROXIES):
+        importlib.reload(module)  # as above
+
+
 def _repair_session(module: Any) -> None:
     # The key of a flag: one that two tasks share protects neither.
     module.session_flags["secure"][0]["Session"]["key"] = module.new_id_bytes()
-    # The default of a trait, which each class that inherits it has a copy of.
-    name = os.environ.get("USER", "username")
-    trait = module.Session.username
-    classes = [module.Session]
+    _set_default(module.Session, "username", os.environ.get("USER", "username"))
+
+
+def _repair_labapp(module: Any) -> None:
+    # It has asked yarn for a registry too, and kept nothing of that.
+    _set_default(module.LabApp, "user_settings_dir", module.get_user_settings_dir())
+    _set_default(module.LabApp, "workspaces_dir", module.get_workspaces_dir())
+
+
+def _set_default(owner: Any, name: str, value: str) -> None:
+    """Set the default of a trait, which each class that inherits it has a copy of."""
+    trait = getattr(owner, name)
+    classes = [owner]
     for class_ in classes:
         classes += class_.__subclasses__()
-        if class_.__dict__.get("username", trait) is trait:
-            class_._static_immutable_initial_values["username"] = name
-    trait.default_value = name
+        if class_.__dict__.get(name, trait) is trait:
+            class_._static_immutable_initial_values[name] = value
+    trait.default_value = value
+
+
+def _repair_rich(module: Any) -> None:
+    module._IMPORT_CWD = os.path.abspath(os.getcwd())
 
 
 def _repair_numpy(module: Any) -> None:
@@ -145,6 +165,15 @@ _REPAIRS: Mapping[str, tuple[Collection[str], Callable[[Any], None] | None]] = {
     "psutil._pslinux": (("os.getpid()",), None),
     "send2trash.plat_other": (("HOME", "XDG_DATA_HOME", "os.getuid()"), _repair_send2trash),
     "jupyter_client.session": (("USER", "os.urandom()"), _repair_session),
+    "jupyterlab.labapp": (
+        (
+            *("HOME", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "PATH"),
+            "Popen._execute_child()",
+        ),
+        _repair_labapp,
+    ),
+    "jupyterlab.extensions.pypi": (_PROXIES, _repair_pypi),
+    "rich": (("os.getcwd()",), _repair_rich),
     "numpy.random": ((), _repair_numpy),
     # Before all that asks it.
     "dask.config": (

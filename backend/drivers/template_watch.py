@@ -12,6 +12,7 @@ import importlib
 import os
 import random
 import socket
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ _CALLS = (
     (os, "urandom"),
     (random, "_urandom"),
     (socket, "gethostname"),
+    (subprocess.Popen, "_execute_child"),
     (uuid, "uuid1"),
 )
 # Who imports it all, and depends on nothing of it.
@@ -39,7 +41,12 @@ _IMPORTER = f"{__package__}.template_imports"
 _KEEPS = "sysconfig"
 # What they find is their caller's, and they keep nothing of it.
 _PASS_ON = frozenset(
-    {__name__, "collections.abc", "getpass", "os", "pathlib", "posixpath", "random", "secrets", "uuid"}
+    {
+        *(__name__, "collections.abc", "getpass", "importlib", "importlib._bootstrap"),
+        *("importlib._bootstrap_external", "os", "pathlib", "posixpath", "random", "secrets"),
+        *("shutil", "subprocess", "uuid", "traitlets.traitlets", "jupyter_core.paths"),
+        *("jupyterlab.commands", "jupyterlab_server.config", "jupyterlab_server.process"),
+    }
 )
 
 Value = str | bytes | None
@@ -140,9 +147,9 @@ class Watch:
             self.reads.setdefault((module, what), value)
 
     def _noting_call(self, what: str, right: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             self._note(what, None)
-            return right(*arguments)
+            return right(*arguments, **named)
 
         return call
 

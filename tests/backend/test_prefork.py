@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from driving import Site, kill_launcher, lives, wait_until
-from warm_templates import BASE, PROBE, PYTHON, WORDS, Warm, about
+from warm_templates import BASE, PROBE, PYTHON, WORDS, Warm, about, run
 
 import hubfleet.workers.drain
 from hubfleet.backend.drivers import DriverError, Mount, TaskExit, TaskSpec
@@ -41,18 +41,6 @@ async def warm(warm_state: Path) -> AsyncIterator[Warm]:
     yield site
     for driver in site.drivers:
         await driver.close()
-
-
-async def run(driver: ProcessDriver, spec: TaskSpec) -> tuple[TaskExit, str, str]:
-    """Run a task to its end; return that, and what it said."""
-    await driver.start(spec)
-    async with asyncio.timeout(30):
-        async for exit_ in driver.exits():
-            if exit_.task_id == spec.task_id:
-                break
-    said = [(spec.sandbox / name).read_text() for name in ("stdout", "stderr")]
-    await driver.forget(spec.task_id)
-    return exit_, *said
 
 
 async def probe(driver: ProcessDriver, spec: TaskSpec) -> dict[str, Any]:

@@ -1,0 +1,353 @@
+"""What a warm template saves: starts and memory of servers and workers. Run by ``make bench-prefork``.
+
+Method: the driver of processes starts the same command three ways, one after the other in turns that begin
+elsewhere each time, so that what else the machine does falls on all alike:
+
+exec
+    as without templates;
+prefork
+    from the launcher's template;
+fork
+    by nobody's rules: a process that has imported the program forks itself and calls its ``main``. What is
+    between this and prefork is the price of being no different from exec; nothing forked can be faster.
+
+A server is ``jupyterhub-singleuser`` in the spawner's own shell line, timed from the order until its address
+answers 200 (a tornado handler plays the hub). A worker is ``dask worker`` in the line of `MarathonCluster`,
+timed until it has registered with a scheduler in this process. On a machine with other work look at the
+processor time, which is its own until then, first of all. Then the memory of `--workers` workers that
+live at once, each way: RSS counts a page for every process that has it, PSS in parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import jupyterhub
+import tornado.web
+from distributed import Scheduler, SchedulerPlugin
+from tornado.httpclient import AsyncHTTPClient
+
+from hubfleet.backend.drivers import TaskSpec
+from hubfleet.backend.drivers.machine import find_free_ports
+from hubfleet.backend.drivers.process import ProcessDriver
+from hubfleet.backend.drivers.usage import proportional, resident
+from hubfleet.backend.service import base_environment
+from hubfleet.spawner.command import shell_line
+from hubfleet.workers.build import WorkerOptions, build_app
+
+MIB = 1 << 20
+WAYS = ("exec", "prefork", "fork")
+
+_NURSERY = """
+import json, os, sys
+kind = sys.argv[1]
+if kind == "server":
+    import jupyterhub.singleuser.extension, jupyterlab.labapp, jupyterlab.extensions
+    import notebook_shim.nbserver, jupyter_lsp, jupyter_server_terminals, IPython.core.interactiveshell
+    from jupyter_server.serverapp import ServerApp, load_handlers
+    for service in ServerApp.default_services:
+        folder = "" if service in ("auth", "files", "view") else "services."
+        load_handlers(f"jupyter_server.{folder}{service}.{'login' if service == 'auth' else 'handlers'}")
+    names = ["jupyterhub.services.auth", "jupyterhub.singleuser"]
+    for name in list(sys.modules):
+        if name.startswith(tuple(names)):
+            del sys.modules[name]
+else:
+    import distributed.cli.dask_worker as program, distributed.worker, hubfleet.workers.drain, dask
+    import distributed.http.worker.prometheus
+print(flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    if pid := os.fork():
+        print(pid, flush=True)
+    else:
+        os.setsid()
+        os.chdir(order["folder"])
+        log = os.open("log", os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.environ.clear()
+        os.environ.update(order["environment"])
+        sys.argv[:] = order["arguments"]
+        if kind == "server":
+            from jupyterhub.singleuser import main
+        else:
+            dask.config.refresh()
+            main = program.main
+        sys.exit(main())
+"""
+
+
+class Arrivals(SchedulerPlugin):
+    """Tells when a worker registers, by its name."""
+
+    def __init__(self) -> None:
+        self.expected: dict[str, asyncio.Event] = {}
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Set the event of a worker."""
+        if event := self.expected.get(str(scheduler.workers[worker].name)):
+            event.set()
+
+
+class HubHandler(tornado.web.RequestHandler):
+    """What a server asks of its hub while it starts."""
+
+    def get(self, path: str) -> None:
+        """Tell the version."""
+        self.set_header("X-JupyterHub-Version", jupyterhub.__version__)
+        self.write({"version": jupyterhub.__version__})
+
+    post = get
+
+
+class Bench:
+    """A driver with warm templates, and what its servers and workers speak to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+        self.last_pid = 0
+        self.starts: Counter[tuple[str, str]] = Counter()
+        self.base = base_environment(os.environ, None)
+        self.driver = ProcessDriver(
+            folder / "state",
+            port_range=(21000, 23000),
+            warm=["server", "worker"],
+            environment=self.base,
+            enforce_memory=False,
+        )
+        self.arrivals = Arrivals()
+        self.nurseries: dict[str, subprocess.Popen[str]] = {}
+
+    async def open(self) -> None:
+        """Start all that is not timed."""
+        await self.driver.open()
+        [port] = await find_free_ports("127.0.0.1", 1, (23001, 23100), frozenset())
+        self.hub_port = port
+        tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1")
+        self.scheduler = await Scheduler(host="127.0.0.1", dashboard_address=":0", plugins=[self.arrivals])
+        for kind, environment in (("server", self.base), ("worker", {**self.base, **_worker_variables()})):
+            self.nurseries[kind] = subprocess.Popen(
+                [sys.executable, "-c", _NURSERY, kind],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self.nurseries[kind].stdout is not None
+            await asyncio.to_thread(self.nurseries[kind].stdout.readline)
+        while not all(template.ready for template in await self.driver.templates()):
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """End all that was started."""
+        for nursery in self.nurseries.values():
+            nursery.kill()
+            nursery.wait()
+        await self.scheduler.close()
+        await self.driver.close()
+
+    async def server(self, way: str) -> tuple[float, Callable[[], Awaitable[None]]]:
+        """Start a server; return the seconds that it took, and how to end it."""
+        [port] = await find_free_ports("127.0.0.1", 1, (22000, 23000), frozenset())
+        name = f"user{self.count}"
+        hub = f"http://127.0.0.1:{self.hub_port}"
+        environment = {
+            "JUPYTERHUB_ACTIVITY_URL": f"{hub}/hub/api/users/{name}/activity",
+            "JUPYTERHUB_API_TOKEN": "a-token-of-the-bench",
+            "JUPYTERHUB_API_URL": f"{hub}/hub/api",
+            "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{name}",
+            "JUPYTERHUB_HOST": "",
+            "JUPYTERHUB_OAUTH_CALLBACK_URL": f"/user/{name}/oauth_callback",
+            "JUPYTERHUB_OAUTH_SCOPES": "[]",
+            "JUPYTERHUB_SERVER_NAME": "",
+            "JUPYTERHUB_SERVICE_PREFIX": f"/user/{name}/",
+            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}/user/{name}/",
+            "JUPYTERHUB_USER": name,
+            "PORT0": str(port),
+        }
+        line = shell_line(["jupyterhub-singleuser", "--allow-root"], "127.0.0.1")
+        arguments = ["jupyterhub-singleuser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+        client = AsyncHTTPClient()
+        begun = time.perf_counter()
+        end = await self._start("server", way, line, arguments, environment)
+        while True:
+            try:
+                reply = await client.fetch(f"http://127.0.0.1:{port}/user/{name}/api", raise_error=False)
+            except OSError:
+                await asyncio.sleep(0.002)
+                continue
+            if reply.code == 200:
+                return time.perf_counter() - begun, end
+            await asyncio.sleep(0.002)
+            assert time.perf_counter() < begun + 60, f"{reply.code}: see {self.folder}"
+
+    async def worker(self, way: str) -> tuple[float, Callable[[], Awaitable[None]]]:
+        """Start a worker; return the seconds that it took, and how to end it."""
+        ports = await find_free_ports("127.0.0.1", 2, (21000, 22000), frozenset())
+        app = build_app("/bench", self.scheduler.address, WorkerOptions())
+        name = f"worker{self.count}.bench"
+        environment = {
+            **{key: str(value) for key, value in app.env.items()},
+            "HOST": "127.0.0.1",
+            "PORT_WORKER": str(ports[0]),
+            "PORT_DASHBOARD": str(ports[1]),
+        }
+        assert app.cmd is not None
+        arguments = ["dask-worker", self.scheduler.address, "--no-nanny", "--no-dashboard", "--name", name]
+        arguments += ["--host", "127.0.0.1", "--worker-port", str(ports[0]), "--nthreads", "1"]
+        arguments += ["--dashboard-address", f"127.0.0.1:{ports[1]}", "--memory-limit", "400MiB"]
+        arguments += [
+            "--death-timeout",
+            "60",
+            "--local-directory",
+            ".",
+            "--preload",
+            "hubfleet.workers.drain",
+        ]
+        event = self.arrivals.expected[name] = asyncio.Event()
+        begun = time.perf_counter()
+        end = await self._start("worker", way, app.cmd, arguments, environment)
+        async with asyncio.timeout(60):
+            await event.wait()
+        return time.perf_counter() - begun, end
+
+    async def _start(
+        self, kind: str, way: str, line: str, arguments: list[str], environment: Mapping[str, str]
+    ) -> Callable[[], Awaitable[None]]:
+        task_id = f"{kind}{self.count}.bench"
+        self.count += 1
+        sandbox = self.folder / "state" / "sandboxes" / task_id
+        home = self.folder / "homes" / task_id
+        home.mkdir(parents=True)
+        own = {
+            "HOME": str(home),
+            "MESOS_SANDBOX": str(sandbox),
+            "MESOS_TASK_ID": task_id,
+            "PWD": str(sandbox),
+        }
+        whole = {**self.base, **environment, **own}
+        if way == "fork":
+            return self._fork(kind, arguments, whole, home)
+        spec = TaskSpec(task_id, ["/bin/sh", "-c", line], whole, sandbox, prefork=way == "prefork")
+        self.last_pid = await self.driver.start(spec)
+        self.starts[kind, way] += 1
+
+        async def end() -> None:
+            await self.driver.signal(task_id, signal.SIGKILL)
+            async for exit_ in self.driver.exits():
+                if exit_.task_id == task_id:
+                    break
+            await self.driver.forget(task_id)
+
+        return end
+
+    def _fork(
+        self, kind: str, arguments: list[str], environment: Mapping[str, str], home: Path
+    ) -> Callable[[], Awaitable[None]]:
+        order = {"arguments": arguments, "environment": dict(environment), "folder": str(home)}
+        nursery = self.nurseries[kind]
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        nursery.stdin.write(json.dumps(order) + "\n")
+        nursery.stdin.flush()
+        pid = self.last_pid = int(nursery.stdout.readline())
+
+        async def end() -> None:
+            os.kill(pid, signal.SIGKILL)
+
+        return end
+
+    async def check(self) -> None:
+        """Refuse figures of starts that were not what they are called."""
+        for found in await self.driver.templates():
+            if (found.forked, found.executed, found.cold) != (self.starts[found.kind, "prefork"], 0, 0):
+                raise SystemExit(f"not all that should have been was forked: {found}")
+
+    async def memory(self, way: str, count: int) -> tuple[float, float]:
+        """Return RSS and PSS, in MiB, of one of many workers that live at once."""
+        ends, pids = [], []
+        for _ in range(count):
+            _, end = await self.worker(way)
+            ends.append(end)
+            pids.append(self.last_pid)
+        await asyncio.sleep(1)
+        rss = sum(resident(pid) for pid in pids) / MIB / count
+        pss = sum(proportional(pid) or 0 for pid in pids) / MIB / count
+        for end in ends:
+            await end()
+        return rss, pss
+
+
+def _worker_variables() -> dict[str, str]:
+    app = build_app("/bench", "tcp://127.0.0.1:1", WorkerOptions())
+    return {name: str(value) for name, value in app.env.items() if name != "DASK_SCHEDULER_ADDRESS"}
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return what a process and the children that it waited for have used."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return sum(map(int, stat[stat.rindex(")") + 2 :].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _row(name: str, times: list[float], of: float) -> str:
+    low, _, high = statistics.quantiles(times, n=4)
+    median = statistics.median(times)
+    return f"  {name:8} {1000 * median:7.0f} ms  ({1000 * low:.0f} to {1000 * high:.0f})   {median / of:5.2f}"
+
+
+async def run(rounds: int, workers: int) -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory(prefix="bench-prefork-") as folder:
+        bench = Bench(Path(folder))
+        await bench.open()
+        try:
+            for kind, start in (("server", bench.server), ("worker", bench.worker)):
+                times: dict[str, list[float]] = {way: [] for way in WAYS}
+                spent: dict[str, list[float]] = {way: [] for way in WAYS}
+                for number in range(rounds):
+                    for turn in range(len(WAYS)):
+                        way = WAYS[(number + turn) % len(WAYS)]
+                        seconds, end = await start(way)
+                        times[way].append(seconds)
+                        spent[way].append(_cpu_seconds(bench.last_pid))
+                        await end()
+                await bench.check()
+                for what, found in (("start", times), ("its processor time", spent)):
+                    print(f"{kind}, {what}: median of {rounds} (middle half), ratio to exec", flush=True)
+                    for way in WAYS:
+                        print(_row(way, found[way], statistics.median(found["exec"])), flush=True)
+            print(f"memory of one of {workers} workers, MiB")
+            for way in ("exec", "prefork"):
+                rss, pss = await bench.memory(way, workers)
+                print(f"  {way:8} RSS {rss:6.1f}   PSS {pss:6.1f}", flush=True)
+            for template in await bench.driver.templates():
+                assert template.pid is not None
+                sizes = resident(template.pid) / MIB, (proportional(template.pid) or 0) / MIB
+                print(f"  template of {template.kind}s: RSS {sizes[0]:.1f}   PSS {sizes[1]:.1f}")
+        finally:
+            await bench.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--workers", type=int, default=20)
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    given = parser.parse_args()
+    asyncio.run(run(given.rounds, given.workers))
