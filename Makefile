@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork clean
+.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork bench-hub-restart clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -15,6 +15,7 @@ help:
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
 	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
 	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
+	@echo "make bench-hub-restart   how much longer a hub takes to restart when servers run"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -45,6 +46,9 @@ docs: environment
 
 bench-prefork: environment
 	@$(VENV)/python bench/prefork.py
+
+bench-hub-restart: environment
+	@$(VENV)/python bench/hub_restart.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

@@ -3,7 +3,9 @@
 Method: a real hub, proxy and backend. The servers are real apps with real processes, which only sleep; one
 process listens on all their ports in their stead, so that several hundred fit on a small machine. The hub
 is killed and forked anew, and the clock runs until its API answers, and until it says that all servers are
-ready again. The same without servers, on the same machine and database, is what it is compared with.
+ready again. The same without servers, on the same machine and database, is what it is compared with; and a
+spawner that does nothing, whose servers are all at one address, shows what JupyterHub itself takes for them.
+On a machine that others use the hub's CPU seconds say more than the clock.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from conftest import free_port
 from warm_backend import WarmBackend
 from warm_hub import WarmHub
 
@@ -32,6 +36,22 @@ SLEEPS = ["/bin/sh", "-c", "exec sleep 1000000", "server"]
 AT_ONCE = 16
 EXTRA = "c.JupyterHub.init_spawners_timeout = 120\nc.Spawner.start_timeout = c.Spawner.http_timeout = 120"
 
+NOTHING = """
+from jupyterhub.spawner import Spawner
+
+class Nothing(Spawner):
+    async def start(self):
+        return "http://127.0.0.1:{port}"
+
+    async def stop(self, now=False):
+        pass
+
+    async def poll(self):
+        return None if self.server else 0
+
+c.JupyterHub.spawner_class = Nothing
+"""
+
 
 class Anything(RequestHandler):
     """Answers as a server does, as far as the hub looks."""
@@ -41,9 +61,8 @@ class Anything(RequestHandler):
         self.finish({"version": "0"})
 
 
-def listen_for_all(watcher: Watcher) -> None:
+def listen_for_all(watcher: Watcher, server: HTTPServer) -> None:
     """Listen on the port of each task as soon as there is one."""
-    server = HTTPServer(Application([(".*", Anything)]))
     ports: set[int] = set()
 
     def hear(app_id: str, event: Event | None) -> None:
@@ -80,9 +99,12 @@ async def all_ready(hub: WarmHub, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def measure(hub: WarmHub, count: int, times: int) -> tuple[float, float]:
-    """Kill and start the hub; return the medians of the seconds until it answers, and until all is ready."""
-    answers, ready = [], []
+async def measure(hub: WarmHub, count: int, times: int) -> tuple[float, float, float]:
+    """Kill and start the hub; return the medians of the seconds until it answers, and until all is ready.
+
+    The third is the hub's CPU seconds until then.
+    """
+    answers, ready, cpu = [], [], []
     for _ in range(times):
         await hub.kill()
         begun = time.monotonic()
@@ -90,7 +112,9 @@ async def measure(hub: WarmHub, count: int, times: int) -> tuple[float, float]:
         answers.append(time.monotonic() - begun)
         await all_ready(hub, count)
         ready.append(time.monotonic() - begun)
-    return statistics.median(answers), statistics.median(ready)
+        used = psutil.Process(hub.pid).cpu_times()
+        cpu.append(used.user + used.system)
+    return statistics.median(answers), statistics.median(ready), statistics.median(cpu)
 
 
 async def main() -> None:
@@ -99,21 +123,31 @@ async def main() -> None:
     parser.add_argument("servers", type=int, nargs="*", default=[0, 100, 500])
     parser.add_argument("--times", type=int, default=3)
     arguments = parser.parse_args()
+    print(f"{'spawner':>10} {'servers':>8} {'answers':>9} {'all ready':>10} {'CPU':>7}   (seconds)")
+    for kind in ("nothing", "marathon"):
+        await compare(kind, sorted(arguments.servers), arguments.times)
+
+
+async def compare(kind: str, counts: list[int], times: int) -> None:
+    """Measure one spawner with some numbers of servers."""
     with tempfile.TemporaryDirectory() as place:
+        port = free_port()
         backend = WarmBackend(Path(place) / "state", (25000, 26999))
-        hub = WarmHub(Path(place) / "hub", backend, SLEEPS, EXTRA)
+        extra = EXTRA + (NOTHING.format(port=port) if kind == "nothing" else "")
+        hub = WarmHub(Path(place) / "hub", backend, SLEEPS, extra)
         await asyncio.gather(backend.start(), hub.start())
         watcher = Watcher(backend.client)
         watcher.start()
-        listen_for_all(watcher)
+        server = HTTPServer(Application([(".*", Anything)]))
+        server.listen(port, "127.0.0.1")
+        listen_for_all(watcher, server)
         try:
             running = 0
-            print(f"{'servers':>8} {'answers':>10} {'all ready':>10}   (seconds after the start of the hub)")
-            for count in sorted(arguments.servers):
+            for count in counts:
                 await start_servers(hub, running, count)
                 running = count
-                answers, ready = await measure(hub, count, arguments.times)
-                print(f"{count:8} {answers:10.2f} {ready:10.2f}", flush=True)
+                answers, ready, cpu = await measure(hub, count, times)
+                print(f"{kind:>10} {count:8} {answers:9.2f} {ready:10.2f} {cpu:7.2f}", flush=True)
         finally:
             await watcher.close()
             await hub.destroy()
