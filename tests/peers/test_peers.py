@@ -1,0 +1,46 @@
+"""JupyterHub's own tests of spawners and named servers, with our spawner in place of its mock.
+
+They come with its wheel and run in a pytest of their own, over a real backend (`peer_plugin`). Those that do
+not apply are named in the plugin, each with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODULES = ["test_named_servers", "test_spawner"]
+SECONDS = 400.0
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_the_hubs_own_tests_pass_with_our_spawner(module: str, backend: Any, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-p", "peer_plugin", "-p", "no:cacheprovider", "-c", os.devnull),
+        *("--rootdir", str(tmp_path), "-o", "asyncio_mode=auto", "-W", "ignore"),
+        *("-o", "asyncio_default_fixture_loop_scope=module"),
+        *("-o", "asyncio_default_test_loop_scope=module"),
+        *("--pyargs", f"jupyterhub.tests.{module}"),
+        env={
+            **backend.whole_environment(),
+            "PEER_BACKEND": backend.url,
+            "PYTHONPATH": str(Path(__file__).parent),
+        },
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = output.decode(errors="replace")
+    assert process.returncode == 0, text[-20_000:]
+    assert " passed" in text
