@@ -6,7 +6,7 @@ is the orchestrator's.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -101,14 +101,21 @@ class Changes:
     def draft_group(self, group: str, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> Draft:
         """Return what becomes of a group: of apps and of groups made by name, in one deployment.
 
-        Most of the work of what comes next is to go `through` it, as may be done in turns.
+        Before it is taken one goes `through` it, which may be done in turns.
         """
         return self._draft(Asked(apps, _group_of(group), terms, groups=groups))
 
     def through(self, draft: Draft) -> Iterator[None]:
         """Work out what there is to write of a draft, and yield after each part."""
-        for record in draft.records.values():
-            _ = record and record.text
+        for app_id, app in draft.plan.targets.items():
+            old = draft.plan.before[app_id]
+            if app is not None:
+                record = self._versioned(old, app, draft.deployment.version, draft.asked)
+                if record is not None:
+                    _ = record.text
+                    draft.records[app_id] = record
+            elif old is not None:
+                draft.records[app_id] = None
             yield
         _ = draft.deployment.stored
         yield
@@ -190,7 +197,9 @@ class Changes:
     def _deploy(
         self, targets: Targets, group: str, force: bool, terms: Terms, **more: Any
     ) -> DeploymentRecord:
-        return self.take(self._draft(Asked(targets, group, terms, **more)), force)
+        draft = self._draft(Asked(targets, group, terms, **more))
+        deque(self.through(draft), maxlen=0)
+        return self.take(draft, force)
 
     def _draft(self, asked: Asked) -> Draft:
         """Look at what is asked for, and version what it leads to; nothing changes yet."""
@@ -201,15 +210,7 @@ class Changes:
             steps = [Step(actions=actions)]
         deployment = DeploymentRecord.of(self._state.next_version(), steps, asked.terms.share)
         deployment.originals, deployment.original_groups = plan.before, plan.groups_before
-        records: dict[str, AppRecord | None] = {}
-        for app_id, app in plan.targets.items():
-            old = plan.before[app_id]
-            if app is None:
-                if old is not None:
-                    records[app_id] = None
-            elif record := self._versioned(old, app, deployment.version, asked):
-                records[app_id] = record
-        return Draft(asked, plan, deployment, records, self._taken)
+        return Draft(asked, plan, deployment, self._taken)
 
     def _versioned(self, old: App | None, new: App, version: datetime, asked: Asked) -> AppRecord | None:
         """Return what is to be kept of a new definition, or None if nothing changes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..records import AppRecord, DeploymentRecord, Instance
@@ -46,14 +46,14 @@ class Draft:
 
     Parameters
     ----------
-    records
-        The apps that change; None is one that goes.
     number
         How many changes had been taken when it was made.
+    records
+        The apps that change, None being one that goes; filled by `Changes.through`.
     """
 
     asked: Asked
     plan: Plan
     deployment: DeploymentRecord
-    records: Mapping[str, AppRecord | None]
     number: int
+    records: dict[str, AppRecord | None] = field(default_factory=dict)

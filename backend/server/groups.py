@@ -111,6 +111,7 @@ class ChangedGroup(VisibleGroup):
         await in_turns(changes.through(draft))
         if changes.is_stale(draft):
             draft = self._draft(group, make())
+            list(changes.through(draft))
         self.write_deployment(changes.take(draft, self.flag("force")), status)
 
     def _draft(self, group: str, targets: Targets) -> Draft:

@@ -18,7 +18,7 @@ from hubfleet.backend.orchestrator.limits import DeploymentLimits
 from hubfleet.backend.orchestrator.plans import same_configuration
 from hubfleet.backend.orchestrator.refusals import Locked, NotValid, TooManyDeployments, TooManyOfShare
 from hubfleet.backend.orchestrator.terms import Terms
-from hubfleet.backend.records import Condition, Goal, Instance
+from hubfleet.backend.records import Condition, Goal, GroupRecord, Instance
 from hubfleet.backend.state import State
 from hubfleet.backend.store import Store
 
@@ -222,3 +222,40 @@ def test_of_a_former_app_no_version_is_left(gate: Gate) -> None:
     gate.changes.remove("/a")
     gate.changes.create(app("/a", cmd="other"), force=True)
     assert len(gate.state.versions("/a")) == 1
+
+
+def test_a_draft_is_good_until_another_change_is_taken(gate: Gate) -> None:
+    gate.changes.create(app("/g/a"))
+    targets = {"/g/a": app("/g/a", instances=2), "/g/b": app("/g/b")}
+    draft = gate.changes.draft_group("/g", targets, {"/g": GroupRecord(id="/g")})
+    before = gate.seen()
+    for _ in gate.changes.through(draft):
+        assert gate.seen() == before, "nothing is written of a draft"
+    assert not gate.changes.is_stale(draft)
+    gate.changes.create(app("/elsewhere"))
+    assert gate.changes.is_stale(draft), "its version and its ports may be another one's by now"
+    with pytest.raises(AssertionError):
+        gate.changes.take(draft, force=True)
+    again = gate.changes.draft_group("/g", targets, {"/g": GroupRecord(id="/g")})
+    list(gate.changes.through(again))
+    gate.changes.take(again, force=True)
+    assert gate.state.apps["/g/a"].app.instances == 2
+    assert gate.reopened().state.groups.records.keys() == {"/g"}
+
+
+def test_a_refused_draft_changes_nothing(gate: Gate) -> None:
+    gate.changes.create(app("/g/a"))
+    before = gate.seen()
+    for targets, groups in (
+        ({"/g": app("/g")}, {}),
+        ({"/g/b": app("/g/b", dependencies=["/g/b"])}, {}),
+        ({}, {"/g/a": GroupRecord(id="/g/a")}),
+        ({}, {"/g": GroupRecord(id="/g", dependencies=["/g"])}),
+    ):
+        draft = gate.changes.draft_group("/g", targets, groups)
+        with pytest.raises(NotValid):
+            gate.changes.steps_of(draft)
+        with pytest.raises(NotValid):
+            gate.changes.take(draft, force=True)
+    assert gate.seen() == before
+    assert gate.state.groups.records == {}
