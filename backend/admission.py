@@ -27,6 +27,7 @@ from .state import State
 
 _MOST_NAMED = 5
 _WORDS = {"instances": "instances", "cpus": "cpus", "mem": "MiB of memory", "gpus": "GPUs"}
+_ONE = {"instances": "instance", "cpus": "cpu", "gpus": "GPU"}
 
 
 class QuotaExceeded(ChangeRefused):
@@ -219,7 +220,8 @@ def _by_app(held: Mapping[str, Held]) -> dict[str, Amounts]:
 
 
 def _sentence(name: str, excess: Excess, by_app: Mapping[str, Amounts], fits: int | None) -> str:
-    most = f"{excess.most:g} {_WORDS[excess.resource]}"
+    words = {**_WORDS, **_ONE} if excess.most == 1 else _WORDS
+    most = f"{excess.most:g} {words[excess.resource]}"
     if excess.of == "user":
         users = sorted(
             ((part[excess.resource], app_id) for app_id, part in by_app.items() if part[excess.resource]),

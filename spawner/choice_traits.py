@@ -93,7 +93,8 @@ class ChoiceTraits(HasTraits):
         help="""
         Further keys of ``user_options`` that are let through unlooked at, for hooks of your own.
 
-        Any other key that is not known is refused.
+        Those that a dict of `apply_user_options` names are let through as well. Any other key that is not
+        known is refused.
         """,
     ).tag(config=True)
 

@@ -25,6 +25,7 @@ class Choosing(ChoiceTraits, Overridable):
     """A choice from its arrival to the traits; mixed into a `jupyterhub.spawner.Spawner`."""
 
     if TYPE_CHECKING:
+        apply_user_options: Any
         user: Any
         user_options: dict[str, Any]
         orm_spawner: Any
@@ -102,6 +103,11 @@ class Choosing(ChoiceTraits, Overridable):
             await self._override_all(own)
         except (ValueError, TypeError, AttributeError, TraitError) as error:
             raise misconfigured(error) from error
+
+    def let_through(self) -> frozenset[str]:
+        """Return the keys of options that are not ours to judge: those a site's own hooks take."""
+        by_key = self.apply_user_options  # JupyterHub takes a dict from keys to traits, too
+        return frozenset(self.ignored_options) | frozenset(by_key if isinstance(by_key, Mapping) else ())
 
     def _overridable(self) -> set[str]:
         return set(self.traits(config=True)) - _NOT_OVERRIDABLE

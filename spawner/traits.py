@@ -313,7 +313,7 @@ class ServerTraits(HasTraits):
             image=self.app_image,
             allowed_images=spawner.named_images(),
             options=spawner.offered(),
-            ignored=frozenset(spawner.ignored_options),
+            ignored=spawner.let_through(),
         )
 
     def act_on_deprecated_hub_address(self) -> None:

@@ -128,7 +128,10 @@ def test_the_hubs_groups_widen_a_quota(people: dict[str, SomebodyAt]) -> None:
         own = people[name]
         refused = own.create(f"/jupyter/{name}/dask/many", limit + 1)
         assert refused.status_code == 403
-        assert f"may have {limit} instances in all" in refused.json()["message"]
+        assert (
+            f"may have {limit} {'instance' if limit == 1 else 'instances'} in all"
+            in refused.json()["message"]
+        )
         assert own.sees() == set()
         report = own("GET", "/hubfleet/quota").json()
         assert report["limits"]["user"]["instances"] == limit

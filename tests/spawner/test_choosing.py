@@ -246,6 +246,14 @@ async def test_options_of_a_sites_own_hooks_are_let_through(small_hub: Any) -> N
         await prepare(spawner, {"curse": "maths"})
 
 
+async def test_options_that_a_site_maps_to_traits_itself_are_let_through(small_hub: Any) -> None:
+    spawner = small_hub.spawner("alice", apply_user_options={"page": "default_url"})
+    assert await prepare(spawner, {"page": "/lab/tree/course", "cpu": 2})
+    assert spawner.default_url == "/lab/tree/course"
+    with pytest.raises(StartRefused, match="no option 'side'"):
+        await prepare(spawner, {"side": "/lab"})
+
+
 @pytest.mark.parametrize(
     ("configuration", "told"),
     [
