@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from datetime import timedelta
 from typing import Any
 
 import dask.config
-from dask.utils import parse_timedelta
 from distributed.deploy.adaptive import Adaptive
 
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 
-from .checks import MOST_WORKERS, known_names, whole_number
+from .checks import MOST_WORKERS, duration, known_names, whole_number
 from .elastic import ElasticCluster
 
 OPTIONS = ("minimum", "maximum", "interval", "wait_count", "target_duration", "worker_key")
@@ -49,24 +47,11 @@ def checked_options(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "minimum": minimum,
         "maximum": maximum,
-        "interval": _seconds("interval", option("interval"), 0.05),
+        "interval": duration("interval", option("interval"), 0.05),
         "wait_count": whole_number("wait_count", option("wait_count"), 1, 10_000),
-        "target_duration": _seconds("target_duration", option("target_duration"), 0.001),
+        "target_duration": duration("target_duration", option("target_duration"), 0.001),
         "worker_key": worker_key,
     }
-
-
-def _seconds(name: str, value: Any, least: float) -> float:
-    wanted = f"{name} must be a time such as '1s' or a number of seconds, at least {least:g}"
-    if isinstance(value, bool) or not isinstance(value, str | int | float | timedelta):
-        raise TypeError(f"{wanted}; got {value!r}")
-    try:
-        seconds = float(parse_timedelta(value, "seconds"))
-    except (ValueError, KeyError):
-        raise ValueError(f"{wanted}; got {value!r}") from None
-    if not least <= seconds < math.inf:
-        raise ValueError(f"{wanted}; got {value!r}")
-    return seconds
 
 
 class WorkersAdaptive(Adaptive):

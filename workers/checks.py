@@ -7,7 +7,10 @@ import math
 import numbers
 import operator
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
+
+from dask.utils import parse_timedelta
 
 MOST_WORKERS = 10_000
 """More than this in one cluster is taken for a slip: a single scheduler does not carry them."""
@@ -53,6 +56,41 @@ def real_number(name: str, value: Any, least: float, unit: str = "") -> float:
     if not math.isfinite(number) or number < least:
         raise ValueError(f"{wanted}; got {number:g}")
     return number
+
+
+def duration(name: str, value: Any, least: float) -> float:
+    """Return a time in seconds, given as a number or as Dask's texts such as ``"5 minutes"``.
+
+    Raises
+    ------
+    TypeError
+        It is no time.
+    ValueError
+        It is not understood, too short or infinite.
+    """
+    wanted = f"{name} must be a time such as '1s' or a number of seconds, at least {least:g}"
+    if isinstance(value, bool) or not isinstance(value, str | int | float | timedelta):
+        raise TypeError(f"{wanted}; got {value!r}")
+    try:
+        seconds = float(parse_timedelta(value, "seconds"))
+    except (ValueError, KeyError):
+        raise ValueError(f"{wanted}; got {value!r}") from None
+    if not least <= seconds < math.inf:
+        raise ValueError(f"{wanted}; got {value!r}")
+    return seconds
+
+
+def truth(name: str, value: Any) -> bool:
+    """Return a truth value, and nothing that merely could be taken for one.
+
+    Raises
+    ------
+    TypeError
+        It is none.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)}")
+    return value
 
 
 def text(name: str, value: Any) -> str:

@@ -68,7 +68,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         Level below which distributed's own log does not go to the notebook; False for all.
     **options
         What one worker is: cpus, mem, nthreads, env and others, see
-        `hubfleet.workers.build.WorkerOptions`.
+        `hubfleet.workers.options.WorkerOptions`.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """What runs inside a worker so that scaling loses nothing: a preload for ``dask worker``.
 
 ``dask worker`` on SIGTERM ends at once, and the results that only it held are lost
-(distributed 2026.8, ``cli/dask_worker.py``). With ``--preload hubfleet.workers.drain`` it hands
-them to the other workers first, and exits with code 0. SIGINT is left as it is.
+(distributed 2026.8, ``cli/dask_worker.py``). With ``--preload hubfleet.workers.drain``, and with a
+nanny ``--preload-nanny hubfleet.workers.drain`` too, it lets running tasks end for a while, hands
+its results to the other workers, and exits with code 0. SIGINT is left as it is.
 
 This module imports nothing of hubfleet: every worker pays for what stands here.
 """
@@ -13,8 +14,9 @@ import asyncio
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from distributed import Nanny
 from distributed.core import Status
 
 if TYPE_CHECKING:
@@ -25,18 +27,28 @@ log = logging.getLogger("distributed.worker.drain")
 DRAIN_SECONDS = 25.0
 """How long a worker may take to hand over its results before it ends without."""
 
+RUN_SECONDS = 5.0
+"""How much of that running tasks may take to end; after it they start anew elsewhere."""
+
 CLOSE_SECONDS = 2.0
 """How long a worker may take to close after that."""
 
+_LOOK_SECONDS = 0.1
+_served: list[Worker | Nanny] = []
 _draining: set[asyncio.Task[None]] = set()
 
 
-async def dask_setup(worker: Worker) -> None:
-    """Take over SIGTERM; called by distributed when the worker has started."""
+async def dask_setup(server: Worker | Nanny) -> None:
+    """Take over SIGTERM; called by distributed when the worker, or the nanny, has started."""
+    # One process may hold several nannies; a nanny that starts its worker anew is still the same one.
+    _served[:] = [other for other in _served if other is not server] + [server]
 
     def begin() -> None:
-        if not _draining:
-            task = asyncio.get_running_loop().create_task(drain(worker), name="drain")
+        if _draining:
+            return
+        for each in _served:
+            ending = drain_nanny(each) if isinstance(each, Nanny) else drain(each)
+            task = asyncio.get_running_loop().create_task(ending, name="drain")
             _draining.add(task)
             task.add_done_callback(_draining.discard)
 
@@ -50,20 +62,8 @@ async def drain(worker: Worker) -> None:
     Not `Worker.close_gracefully`: on a worker that the scheduler has retired already
     that one waits for an end which nobody brings about.
     """
-    if worker.status in (Status.running, Status.paused, Status.closing_gracefully):
-        log.info("SIGTERM: handing over the results of %s", worker.address)
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await worker.scheduler.retire_workers(
-                    workers=[worker.address],
-                    close_workers=False,
-                    remove=True,
-                    stimulus_id=f"sigterm-{worker.name}",
-                )
-        except TimeoutError:
-            log.warning("the results were not handed over within %.0f s; ending without", DRAIN_SECONDS)
-        except OSError as error:  # CommClosedError is one
-            log.info("nobody to hand the results to: %s", error)
+    if _works(worker):
+        await _hand_over(worker.scheduler, worker.address, worker)
     # What still runs has been given to others by now, or nobody wants it: it ends with the process.
     closing = asyncio.create_task(worker.close(executor_wait=False, reason="SIGTERM"), name="close")
     done, _ = await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
@@ -72,6 +72,52 @@ async def drain(worker: Worker) -> None:
         log.info("%s ends while tasks run on it that nobody waits for", worker.address_safe)
         logging.shutdown()
         os._exit(0)
+
+
+async def drain_nanny(nanny: Nanny) -> None:
+    """Hand over what the nanny's worker has, then close both."""
+    if nanny.worker_address:
+        await _hand_over(nanny.scheduler, nanny.worker_address, None)
+    await nanny.close(timeout=CLOSE_SECONDS, reason="SIGTERM")
+
+
+async def _hand_over(scheduler: Any, address: str, here: Worker | None) -> None:
+    """Let running tasks end, and move results and all other tasks to other workers."""
+    log.info("SIGTERM: handing over the results of %s", address)
+    stimulus = f"sigterm-{address}"
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await scheduler.retire_workers(
+                workers=[address], close_workers=False, remove=False, stimulus_id=stimulus
+            )
+            await _until_idle(scheduler, address, here)
+            # What has ended meanwhile left its result behind. Tasks that still run are no longer ours.
+            await scheduler.retire_workers(
+                workers=[address], close_workers=False, remove=True, stimulus_id=stimulus
+            )
+    except TimeoutError:
+        log.warning("the results were not handed over within %.0f s; ending without", DRAIN_SECONDS)
+    except OSError as error:  # CommClosedError is one
+        log.info("nobody to hand the results to: %s", error)
+
+
+async def _until_idle(scheduler: Any, address: str, here: Worker | None) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + RUN_SECONDS
+    while loop.time() < deadline and (here is None or _works(here)):
+        if here is not None:
+            give_back(here)
+        try:
+            processing = await scheduler.processing(workers=[address])
+        except KeyError:
+            return  # the scheduler has dismissed this worker
+        if not processing.get(address):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _works(worker: Worker) -> bool:
+    return worker.status in (Status.running, Status.paused, Status.closing_gracefully)
 
 
 def give_back(dask_worker: Worker) -> None:

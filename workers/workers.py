@@ -18,9 +18,10 @@ from hubfleet.api.ids import is_legal, workers_app_id
 from hubfleet.api.status import AppStatus
 
 from . import exits, retire
-from .build import WorkerOptions, build_app, without_secrets
+from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted, is_placeholder
+from .options import WorkerOptions
 from .tls import checked_security, worker_environment
 
 log = logging.getLogger("hubfleet.workers")
@@ -50,7 +51,7 @@ class MarathonWorkers:
     drain_seconds
         How long running tasks may take to end when workers are taken away.
     **options
-        What one worker is: see `hubfleet.workers.build.WorkerOptions`.
+        What one worker is: see `hubfleet.workers.options.WorkerOptions`.
 
     Notes
     -----

@@ -10,7 +10,8 @@ import pytest
 
 from hubfleet.backend.drivers.prefork_line import environment_from_shell, read_command
 from hubfleet.spawner.command import shell_line
-from hubfleet.workers.build import WorkerOptions, worker_command
+from hubfleet.workers.build import worker_command
+from hubfleet.workers.options import WorkerOptions
 
 ENVIRONMENT = {"PORT0": "31000", "HOME": "/home/ann", "SPLIT": "a b", "PWD": "/", "EMPTY": ""}
 

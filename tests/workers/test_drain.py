@@ -24,12 +24,23 @@ class Workers:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    async def add(self, name: str, *, drains: bool = True) -> None:
+    async def add(self, name: str, *, drains: bool = True, nanny: bool = False) -> None:
         preload = ["--preload", "hubfleet.workers.drain"] if drains else []
+        if nanny:
+            preload += ["--preload-nanny", "hubfleet.workers.drain"]
         self.processes[name] = subprocess.Popen(
             [
                 *(sys.executable, "-m", "distributed.cli.dask_worker", self.scheduler.address),
-                *("--no-nanny", "--no-dashboard", "--nthreads", "1", "--name", name, "--host", "127.0.0.1"),
+                *(
+                    "--nanny" if nanny else "--no-nanny",
+                    "--no-dashboard",
+                    "--nthreads",
+                    "1",
+                    "--name",
+                    name,
+                    "--host",
+                    "127.0.0.1",
+                ),
                 *("--local-directory", str(self.folder), "--death-timeout", "20", *preload),
             ],
             stdout=subprocess.DEVNULL,
@@ -79,7 +90,7 @@ async def test_without_the_preload_the_results_would_be_lost(workers: Workers, r
         futures = await fill(client, runs.counting(), "first")
         await workers.add("second", drains=False)
         await workers.terminate("first")
-        await client.gather(futures)
+        await asyncio.wait_for(client.gather(futures), 60)
     assert runs.total() == 20
 
 
@@ -94,7 +105,30 @@ async def test_a_worker_that_was_retired_before_ends_on_sigterm_too(workers: Wor
     assert runs.total() == 10
 
 
-async def test_a_running_task_starts_anew_elsewhere_and_does_not_hold_up_the_end(
+async def test_behind_a_nanny_results_are_handed_over_too(workers: Workers, runs: Runs) -> None:
+    await workers.add("first", nanny=True)
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        await workers.add("second")
+        assert await workers.terminate("first") == 0
+        assert await client.gather(futures) == [number * number for number in range(10)]
+    assert runs.total() == 10
+
+
+async def test_a_short_task_ends_where_it_runs(workers: Workers, runs: Runs) -> None:
+    """As on a worker that has come, and was given work, while the backend was told to end it."""
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        task = runs.counting(pause=1)
+        futures = [client.submit(task, n, workers=["first"], allow_other_workers=True) for n in range(3)]
+        await until(lambda: any(runs.folder.iterdir()), what="the first task runs")
+        await workers.add("second")
+        assert await workers.terminate("first") == 0
+        assert await client.gather(futures) == [0, 1, 4]
+    assert runs.total() == 3  # also those that had waited behind it
+
+
+async def test_a_long_task_starts_anew_elsewhere_and_does_not_hold_up_the_end(
     workers: Workers, runs: Runs
 ) -> None:
     await workers.add("first")
@@ -103,7 +137,7 @@ async def test_a_running_task_starts_anew_elsewhere_and_does_not_hold_up_the_end
         future = client.submit(task, 3, workers=["first"], allow_other_workers=True)
         await until(lambda: any(runs.folder.iterdir()), what="the task runs")
         await workers.add("second")
-        assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
+        assert await asyncio.wait_for(workers.terminate("first"), 20) == 0
         await until(lambda: runs.total() == 2, what="the task runs elsewhere")
         assert workers.scheduler.tasks[future.key].suspicious == 0  # nobody is to blame
 

@@ -18,12 +18,12 @@ from hubfleet.api.app import App
 from hubfleet.workers.build import (
     DRAIN_MODULE,
     KILL_GRACE_SECONDS,
-    WorkerOptions,
     build_app,
     without_secrets,
     worker_command,
 )
 from hubfleet.workers.drain import DRAIN_SECONDS
+from hubfleet.workers.options import WorkerOptions
 from hubfleet.workers.tls import KEY_VARIABLE, checked_security, encrypts, worker_environment
 
 TASK = {
