@@ -57,10 +57,11 @@ kind = sys.argv[1]
 if kind == "server":
     import jupyterhub.singleuser.extension, jupyterlab.labapp, jupyterlab.extensions
     import notebook_shim.nbserver, jupyter_lsp, jupyter_server_terminals, IPython.core.interactiveshell
-    from jupyter_server.serverapp import ServerApp, load_handlers
-    for service in ServerApp.default_services:
-        folder = "" if service in ("auth", "files", "view") else "services."
-        load_handlers(f"jupyter_server.{folder}{service}.{'login' if service == 'auth' else 'handlers'}")
+    import importlib
+    for name in "api config contents events kernels kernelspecs nbconvert security sessions".split():
+        importlib.import_module(f"jupyter_server.services.{name}.handlers")
+    import jupyter_server.files.handlers, jupyter_server.view.handlers, jupyter_server.services.shutdown
+    import jinja2.ext, jupyter_core.migrate, tornado.platform.asyncio
     names = ["jupyterhub.services.auth", "jupyterhub.singleuser"]
     for name in list(sys.modules):
         if name.startswith(tuple(names)):
@@ -68,6 +69,9 @@ if kind == "server":
 else:
     import distributed.cli.dask_worker as program, distributed.worker, hubfleet.workers.drain, dask
     import distributed.http.worker.prometheus
+import gc
+gc.collect()
+gc.freeze()
 print(flush=True)
 for line in sys.stdin:
     order = json.loads(line)
@@ -149,7 +153,8 @@ class Bench:
                 text=True,
             )
             assert self.nurseries[kind].stdout is not None
-            await asyncio.to_thread(self.nurseries[kind].stdout.readline)
+            if not await asyncio.to_thread(self.nurseries[kind].stdout.readline):
+                raise SystemExit(f"the process that forks {kind}s ended")
         while not all(template.ready for template in await self.driver.templates()):
             await asyncio.sleep(0.05)
 

@@ -28,7 +28,6 @@ from .visible import end_with_parent
 
 _SERVICES = (
     *("api", "config", "contents", "events", "kernels", "kernelspecs", "nbconvert", "security", "sessions"),
-    "shutdown",
 )
 _WANTED = {
     "worker": (
@@ -46,6 +45,7 @@ _WANTED = {
         "jupyter_server.serverapp",
         *(f"jupyter_server.services.{name}.handlers" for name in _SERVICES),
         *("jupyter_server.base.handlers", "jupyter_server.files.handlers", "jupyter_server.view.handlers"),
+        "jupyter_server.services.shutdown",
         # What extensions import when they are asked for their parts.
         *("jupyterlab.labapp", "jupyterlab.extensions", "notebook_shim.nbserver"),
         *("IPython.core.interactiveshell", "jinja2.ext", "jupyter_core.migrate", "tornado.platform.asyncio"),
