@@ -12,6 +12,9 @@ SERVER = "HUBFLEET_SERVER"
 OWNER = "HUBFLEET_OWNER"
 """The app id without which this app has no reason to be; the backend removes it with its owner."""
 
+LEASE = "HUBFLEET_LEASE"
+"""Whole seconds after which the backend removes the app unless its lease is renewed meanwhile."""
+
 CLUSTER = "HUBFLEET_CLUSTER"
 """The name of the Dask cluster, as the user wrote it."""
 

@@ -176,6 +176,10 @@ class Transport(MarathonClient):
         params = None if user is None else {"user": user}
         return QuotaReport.from_wire(self._do_request("GET", "/hubfleet/quota", params=params).json())
 
+    def renew_lease(self, app_id: str) -> None:
+        """Say that an app is still needed; our backend's own."""
+        self._do_request("PUT", f"/hubfleet/leases/{app_id.strip('/')}")
+
     def update_app(
         self,
         app_id: str,

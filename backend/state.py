@@ -17,7 +17,7 @@ from .tree import Tree
 
 
 class State:
-    """Apps, instances and deployments by id.
+    """Apps, instances and deployments by id; `leased` are the apps that have a lease.
 
     The records are changed in place and then given to a ``put_…``; what must hold
     together is put within one `transaction`.
@@ -37,8 +37,9 @@ class State:
             self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
         self._known = Tree([*self.apps, *self._by_app])
         self._owned: dict[str, dict[str, None]] = {}
+        self.leased: set[str] = set()
         for record in self.apps.values():
-            self._note_owner(record)
+            self._note_labels(record)
         self._definitions: dict[tuple[str, datetime], App] = {}
         self.groups = Groups(store.groups, self.apps_within)
         self._last_version = max(
@@ -86,15 +87,15 @@ class State:
         self._keep(record)
 
     def _keep(self, record: AppRecord) -> None:
-        self._forget_owner(record.id)
+        self._forget_labels(record.id)
         self.apps[record.id] = record
         self._known.add(record.id)
-        self._note_owner(record)
+        self._note_labels(record)
 
     def drop_app(self, app_id: str) -> None:
         """Forget an app; the definitions of its last tasks stay until `forget_versions`."""
         self._store.delete_app(app_id)
-        self._forget_owner(app_id)
+        self._forget_labels(app_id)
         self.apps.pop(app_id, None)
         if app_id not in self._by_app:
             self._known.discard(app_id)
@@ -155,11 +156,14 @@ class State:
             owners += new
         return list(found.values())
 
-    def _note_owner(self, record: AppRecord) -> None:
+    def _note_labels(self, record: AppRecord) -> None:
+        if labels.LEASE in record.app.labels:
+            self.leased.add(record.id)
         if owner := record.app.labels.get(labels.OWNER):
             self._owned.setdefault(owner, {})[record.id] = None
 
-    def _forget_owner(self, app_id: str) -> None:
+    def _forget_labels(self, app_id: str) -> None:
+        self.leased.discard(app_id)
         record = self.apps.get(app_id)
         owner = record.app.labels.get(labels.OWNER) if record else None
         if owner in self._owned:

@@ -88,6 +88,7 @@ def build_app(
     instances: int = 0,
     cluster: str = "",
     owner: str | None = None,
+    lease_seconds: int | None = None,
     tls: Mapping[str, str] | None = None,
 ) -> App:
     """Return the app of a cluster's workers.
@@ -106,6 +107,8 @@ def build_app(
         The cluster's name as the user wrote it.
     owner
         The app id with which this app ends.
+    lease_seconds
+        After which time it ends, unless its lease is renewed.
     tls
         Variables that configure encryption (`hubfleet.workers.tls.worker_environment`).
 
@@ -118,6 +121,8 @@ def build_app(
     own_labels = {labels.CLUSTER: cluster} if cluster else {}
     if owner:
         own_labels[labels.OWNER] = owner
+    if lease_seconds is not None:
+        own_labels[labels.LEASE] = str(lease_seconds)
     return App(
         id=app_id,
         cmd=worker_command(options),

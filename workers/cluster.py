@@ -23,6 +23,7 @@ from . import place
 from .adaptive import WorkersAdaptive, checked_options
 from .checks import MOST_WORKERS, text, whole_number
 from .following import follow
+from .lease import LEASE_SECONDS
 from .tls import checked_security, encrypts
 from .trouble import Trouble
 from .workers import MarathonWorkers
@@ -51,6 +52,9 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
     owner
         App id of the server with which the workers end; by default ``MARATHON_APP_ID``, the
         server in which this runs, and '' for none.
+    lease_seconds
+        How long the backend keeps the workers when it hears no more of this process, as when it
+        was killed.
     host
         Address under which workers reach this process; by default what the backend says
         (``HOST``), or 127.0.0.1 outside of a task.
@@ -99,6 +103,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         token: str | None = None,
         group: str | None = None,
         owner: str | None = None,
+        lease_seconds: int = LEASE_SECONDS,
         host: str | None = None,
         security: Security | bool | None = None,
         dashboard_address: str = "127.0.0.1:0",
@@ -120,6 +125,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             name=uuid.uuid4().hex[:8] if name is None else name,
             security=self.security,
             owner=place.owner_app(owner),
+            lease_seconds=lease_seconds,
             drain_seconds=drain_seconds,
             **options,
         )

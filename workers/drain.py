@@ -62,14 +62,16 @@ async def drain(worker: Worker) -> None:
     Not `Worker.close_gracefully`: on a worker that the scheduler has retired already
     that one waits for an end which nobody brings about.
     """
+    joined = worker.status != Status.init
     if _works(worker):
         await _hand_over(worker.scheduler, worker.address, worker)
     # What still runs has been given to others by now, or nobody wants it: it ends with the process.
     closing = asyncio.create_task(worker.close(executor_wait=False, reason="SIGTERM"), name="close")
     done, _ = await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
-    if not done:
-        # The scheduler had dismissed this worker before, and that close waits for running tasks.
-        log.info("%s ends while tasks run on it that nobody waits for", worker.address_safe)
+    if not done or not joined:
+        # The scheduler had dismissed this worker before, and that close waits for running tasks; or
+        # the worker has not found a scheduler, and would look for one although it is closed.
+        log.info("%s ends; nobody waits for what may run on it", worker.address_safe)
         logging.shutdown()
         os._exit(0)
 

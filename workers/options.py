@@ -137,7 +137,7 @@ class WorkerOptions:
             raise ValueError("lifetime_stagger means nothing without lifetime: give both, or neither")
         if taken := {ADDRESS_VARIABLE, KEY_VARIABLE} & set(self.env):
             raise ValueError(f"env must not set {', '.join(sorted(taken))}: the cluster sets it itself")
-        if taken := {labels.OWNER, labels.CLUSTER} & set(self.labels):
+        if taken := {labels.OWNER, labels.CLUSTER, labels.LEASE} & set(self.labels):
             raise ValueError(f"labels must not set {', '.join(sorted(taken))}: the cluster sets it itself")
 
     @classmethod

@@ -21,6 +21,7 @@ from . import exits, retire
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted, is_placeholder
+from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
 from .tls import checked_security, worker_environment
 
@@ -48,6 +49,9 @@ class MarathonWorkers:
         Encryption between scheduler and workers, a `distributed.Security`; False for none.
     owner
         App id of the server for which the workers work; the backend removes them with it.
+    lease_seconds
+        How long the backend keeps the workers when it hears no more of this process, from 2 to
+        86400; None for as long as nobody removes them.
     drain_seconds
         How long running tasks may take to end when workers are taken away.
     **options
@@ -68,6 +72,7 @@ class MarathonWorkers:
         name: str,
         security: Security | bool = False,
         owner: str | None = None,
+        lease_seconds: int | None = LEASE_SECONDS,
         drain_seconds: float = 60.0,
         **options: Any,
     ) -> None:
@@ -80,6 +85,9 @@ class MarathonWorkers:
             raise ValueError(f"group must be a Marathon path such as /jupyter/alice/dask, got {group!r}")
         self.security = checked_security(security)
         self.owner = owner
+        if lease_seconds is not None:
+            whole_number("lease_seconds", lease_seconds, LEAST_SECONDS, MOST_SECONDS)
+        self.lease_seconds = lease_seconds
         self.drain_seconds = real_number("drain_seconds", drain_seconds, 0, "seconds")
         self.count = Count()
         self._lock = asyncio.Lock()
@@ -87,6 +95,7 @@ class MarathonWorkers:
         self._asked = self._answered = 0
         self._killed: frozenset[str] = frozenset()
         self._ours = False
+        self._lease: Lease | None = None
 
     def __repr__(self) -> str:
         count = self.count
@@ -111,6 +120,7 @@ class MarathonWorkers:
             instances=instances,
             cluster=self.name,
             owner=self.owner,
+            lease_seconds=self.lease_seconds,
             tls=worker_environment(self.security),
         )
 
@@ -153,6 +163,8 @@ class MarathonWorkers:
                 exits.forget(self.app_id)
                 raise
             self._ours = True
+            if self.lease_seconds is not None:
+                self._lease = Lease(self.app_id, self.marathon.transport, self.lease_seconds)
             self._learn(counted(created, ()))
 
     async def close(self, timeout: float = 20.0) -> None:
@@ -176,6 +188,7 @@ class MarathonWorkers:
                         return await self._delete()
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
+            self._end_lease()
             log.warning(
                 "the backend did not answer for %.0f s, so the Dask workers %s could not be removed; that is "
                 "tried again when this process ends, and without a scheduler workers end by themselves",
@@ -216,8 +229,13 @@ class MarathonWorkers:
 
     def _disown(self) -> None:
         self._ours = False
+        self._end_lease()
         self._learn(Count(gone=True))
         exits.forget(self.app_id)
+
+    def _end_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.end()
 
     # -- seeing -----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from . import scaling
 from .background import Background
 from .changes import Changes
 from .deployments import Deployments
+from .leases import Leases
 from .limits import DeploymentLimits, TaskLimits
 from .lives import Lives
 from .scaling import Motion
@@ -80,6 +81,7 @@ class Orchestrator:
         self.failed = self._background.failed
         """Done with an exception when the orchestrator cannot go on."""
         self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports, deployment_limits)
+        self.leases = Leases(state, self.changes.remove)
         self._deployments = Deployments(state, bus, self._enqueue_all)
         self._lives = Lives(
             state,
@@ -109,6 +111,7 @@ class Orchestrator:
         await self._driver.open()
         await self._lives.open()
         self._background.spawn(self._reconcile_for_ever())
+        self._background.spawn(self.leases.watch())
         for record in list(self.state.apps.values()):
             owner = record.app.labels.get(labels.OWNER)
             if owner is not None and owner not in self.state.apps and record.id in self.state.apps:

@@ -16,6 +16,7 @@ from ..records import GroupRecord
 from ..state import State
 from ..tree import groups_of
 from . import dependencies, plans
+from .leases import term_of
 from .placement import impossible
 from .service_ports import ServicePorts
 
@@ -161,7 +162,7 @@ class Planner:
     def _misplaced(
         self, targets: Targets, groups: GroupTargets, sees: Callable[[str], bool]
     ) -> Iterator[Violation]:
-        """Yield where an app or a group would be in another one's place, or an app without its owner."""
+        """Yield where an app or a group would be in another one's place, or an app lacks a reason to be."""
         # What a new app would be the group of, of those that come with it.
         holding = {
             group: app_id for app_id, app in targets.items() if app is not None for group in groups_of(app_id)
@@ -196,6 +197,10 @@ class Planner:
                     f"/labels/{labels.OWNER}",
                     f"the app {owner} that is to own this one is not there, or is ending",
                 )
+            try:
+                term_of(app)
+            except ValueError as error:
+                yield Violation(f"/labels/{labels.LEASE}", str(error))
         for group in made:
             yield from held_by(group, "group")
             if stays(group) and group not in targets:

@@ -25,6 +25,7 @@ from .group_parts import (
 )
 from .groups import GroupHandler
 from .history import AppHistoryHandler, TaskHistoryHandler
+from .lease import LeaseHandler
 from .metrics import MetricsHandler, PrometheusHandler
 from .operations import Access, Answer, Operation, Route
 from .queue import QueueDelayHandler, QueueHandler
@@ -40,6 +41,7 @@ from .shapes import (
     GroupUpdate,
     Info,
     Leader,
+    Lease,
     LogLevel,
     Message,
     NewApp,
@@ -367,6 +369,15 @@ ROUTES: Sequence[Route] = (
                 query=(q.EVENT_TYPES,),
                 refusals=(405,),
                 negotiates=False,
+            )
+        },
+    ),
+    Route(
+        "/hubfleet/leases/{id}",
+        LeaseHandler,
+        {
+            "PUT": Operation(
+                Access.CHANGED, {200: Answer("It is begun anew, if there is one.", Lease)}, refusals=(404,)
             )
         },
     ),

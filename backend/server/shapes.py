@@ -230,6 +230,12 @@ class Leader(Wire):
     leader: str
 
 
+class Lease(Wire):
+    """After how many seconds an app goes if nobody renews its lease; null where it has none."""
+
+    seconds: int | None
+
+
 class Plugins(Wire):
     """Marathon's plugins."""
 
