@@ -13,6 +13,7 @@ from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, Requ
 
 from .checks import MOST_WORKERS, duration, known_names, whole_number
 from .elastic import ElasticCluster
+from .resizing import Growth, limit_sentence, sentence_of
 
 OPTIONS = ("minimum", "maximum", "interval", "wait_count", "target_duration", "worker_key")
 
@@ -78,25 +79,18 @@ class WorkersAdaptive(Adaptive):
                 return
             if _now() < self._hold_until:
                 n = int(min(n, self._allowed))
-            granted, refused, refusal = len(self.plan), n + 1, None
-            if n <= granted:
+            if n <= len(self.plan):
                 return  # nobody was asked, so nothing is known anew
-            # If `n` is refused, the largest number that is not: nothing tells how far it is away.
-            asked = n
-            while granted < asked < refused:
-                try:
-                    await self.cluster.marathon_workers.scale_up(asked)
-                except (BackendUnreachable, NotFound) as error:
-                    self._note_away(error)
-                    return
-                except RequestRefused as error:
-                    refused, refusal = asked, error
-                else:
-                    granted = asked
-                asked = (granted + refused) // 2
+            try:
+                growth = await self.cluster.marathon_workers.scale_up(n)
+            except (BackendUnreachable, NotFound) as error:
+                self._note_away(error)
+                return
+            except RequestRefused as error:
+                growth = Growth(len(self.plan), sentence_of(error))
             self._note_back()
-            if refusal is not None:
-                self._note_refusal(n, granted, refusal)
+            if growth.refusal:
+                self._note_refusal(n, growth)
             elif _now() >= self._hold_until:
                 self._allowed, self._hold = math.inf, _HOLD_FIRST
                 self.cluster.trouble.over("refused")
@@ -125,13 +119,11 @@ class WorkersAdaptive(Adaptive):
         self._away = _AWAY_FIRST
         self.cluster.trouble.over("away")
 
-    def _note_refusal(self, wanted: int, allowed: int, refusal: RequestRefused) -> None:
-        self._allowed = allowed
+    def _note_refusal(self, wanted: int, growth: Growth) -> None:
+        self._allowed = growth.granted
         self._hold_until = _now() + self._hold
         self._hold = min(self._hold * 2, _HOLD_MOST)
-        self.cluster.trouble.say(
-            "refused", f"there will be {allowed} workers and not {wanted}, as the load asks for: {refusal}"
-        )
+        self.cluster.trouble.say("refused", f"{limit_sentence(wanted, growth)} (the load asks for them)")
 
 
 def _now() -> float:

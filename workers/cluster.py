@@ -129,6 +129,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             drain_seconds=drain_seconds,
             **options,
         )
+        self.marathon_workers.tell = self._warn
         self.scheduler: Scheduler | None = None
         self.trouble = Trouble(self._warn)
         self.scaling = asyncio.Lock()

@@ -64,6 +64,11 @@ def is_placeholder(name: str) -> bool:
     return name.startswith(_PLACEHOLDER)
 
 
+def task_of(worker: str, nworkers: int) -> str:
+    """Return the task that a worker of this name is in; where there are several, they bear numbers."""
+    return worker.rpartition("-")[0] if nworkers > 1 else worker
+
+
 def counted(app: AppStatus, killed: Collection[str]) -> Count:
     """Return the count that an app's answer means, given the tasks that we had killed before."""
     listed = {task.id: task.state for task in app.tasks if task.state not in ENDED_STATES}

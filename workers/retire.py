@@ -3,6 +3,8 @@
 A retired worker keeps its registration and takes nothing new. Its results go to others,
 what waits on it goes back to the scheduler, what runs on it may end. Only then is it safe
 to kill. A worker whose results have no other place is not retired, and says so by staying.
+
+A task of the backend may hold several workers, which come and go together.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from distributed.protocol import pickle
 
 from . import drain as worker_side
+from .counting import task_of
 
 log = logging.getLogger("hubfleet.workers")
 
@@ -23,76 +27,109 @@ _MOVE_SECONDS = 60.0  # at least this long may results take to move
 _ANSWER_SECONDS = 10.0  # for a word to workers; one that is lost must not hold up the others
 
 
-async def addresses_by_name(scheduler: Any) -> dict[str, str]:
-    """Return the workers that the scheduler knows: name to address."""
+@dataclass(frozen=True)
+class Drained:
+    """What came of a retirement.
+
+    Parameters
+    ----------
+    tasks
+        Whose workers are empty, or are to go although they are busy.
+    busy
+        Addresses of workers among them on which something runs still.
+    """
+
+    tasks: Sequence[str] = ()
+    busy: Collection[str] = ()
+
+
+async def addresses_by_task(scheduler: Any, nworkers: int) -> dict[str, list[str]]:
+    """Return the workers that the scheduler knows: task to addresses."""
     identity = await scheduler.identity()
-    return {str(worker["name"]): address for address, worker in identity["workers"].items()}
+    found: dict[str, list[str]] = {}
+    for address, worker in identity["workers"].items():
+        found.setdefault(task_of(str(worker["name"]), nworkers), []).append(address)
+    return found
 
 
-async def cheapest_first(scheduler: Any, among: Collection[str]) -> list[str]:
-    """Return worker names, those first whose leaving costs least.
+async def cheapest_first(scheduler: Any, among: Collection[str], nworkers: int) -> list[str]:
+    """Return tasks, those first whose leaving costs least.
 
     Idle ones with few bytes come first. Those that the scheduler would never name, because
     a task on them waits for tasks of its own, come last.
     """
     ranking = await scheduler.workers_to_close(target=0, attribute="name")
-    named = [str(name) for name in ranking if str(name) in among]
+    # Of several workers in one task the one that costs most counts.
+    last = {task_of(str(name), nworkers): position for position, name in enumerate(ranking)}
+    named = sorted((task for task in last if task in among), key=lambda task: last[task])
     return [*named, *sorted(set(among) - set(named))]
 
 
 async def drain(
-    scheduler: Any, names: Sequence[str], known: Mapping[str, str], *, seconds: float, force: bool
-) -> list[str]:
-    """Empty workers so that they may be killed, and return the names of those that may.
+    scheduler: Any,
+    tasks: Sequence[str],
+    known: Mapping[str, Sequence[str]],
+    *,
+    seconds: float,
+    force: bool,
+) -> Drained:
+    """Empty workers so that they may be killed, and return those that may.
 
     Parameters
     ----------
     scheduler
         The ``distributed.rpc`` of the scheduler.
-    names
-        The workers that shall leave, cheapest first.
+    tasks
+        Whose workers shall leave, cheapest first.
     known
-        All workers that the scheduler knows, name to address.
+        All workers that the scheduler knows, task to addresses.
     seconds
         How long running tasks may take to end.
     force
-        What happens with a worker that is still busy then: its tasks start anew elsewhere,
-        without blame; or else it stays and works on.
+        What happens with a worker that is still busy then: it is to go all the same (see
+        `dismiss`), or else it stays and works on.
 
     Returns
     -------
-    list of str
-        The workers that are empty. All others take tasks again.
+    Drained
+        All others take tasks again.
     """
-    wanted = [name for name in names if name in known]
-    addresses = {known[name] for name in wanted}
+    wanted = [task for task in tasks if task in known]
+    addresses = {address for task in wanted for address in known[task]}
     # If all leave, the one that holds most comes last, when it has what the others had: together
     # none would be a recipient for any other, and all would stay.
     parts = [wanted[:-1], wanted[-1:]] if set(wanted) >= set(known) else [wanted]
-    empty: dict[str, str] = {}
+    retired: set[str] = set()
+    busy: set[str] = set()
     try:
         for part in parts:
-            empty |= await _empty(scheduler, part, seconds, force)
+            empty, working = await _empty(scheduler, [a for task in part for a in known[task]], seconds)
+            retired |= empty
+            busy |= working
     except BaseException:
         await asyncio.shield(resume(scheduler, addresses))
         raise
-    await resume(scheduler, addresses - set(empty.values()))
-    return [name for name in wanted if name in empty]
+    leaving = [
+        task for task in wanted if retired.issuperset(known[task]) and (force or not busy & set(known[task]))
+    ]
+    gone = {address for task in leaving for address in known[task]}
+    await resume(scheduler, addresses - gone)
+    return Drained(leaving, gone & busy)
 
 
-async def _empty(scheduler: Any, names: Sequence[str], seconds: float, force: bool) -> dict[str, str]:
-    """Empty workers and return those that are: name to address."""
-    retired = await _retire(scheduler, names, seconds)
-    busy = await _until_idle(scheduler, retired.values(), seconds)
-    # What has ended meanwhile left its result behind; a second call moves it.
-    empty = await _retire(scheduler, retired, seconds)
-    if not force:
-        return {name: address for name, address in empty.items() if address not in busy}
-    for address in busy & set(empty.values()):
-        await scheduler.unregister(
-            address=address, expected=True, close=False, stimulus_id="hubfleet-scale-down"
-        )
-    return empty
+async def dismiss(scheduler: Any, addresses: Collection[str]) -> None:
+    """Have the tasks of busy workers start anew elsewhere, without blame; to be called once they are killed.
+
+    Not before: a worker that the scheduler does not know ends by itself, and the backend would
+    start another one in its place.
+    """
+    try:
+        for address in addresses:
+            await scheduler.unregister(
+                address=address, expected=True, close=False, stimulus_id="hubfleet-scale-down"
+            )
+    except OSError as error:
+        log.warning("the scheduler cannot be reached: %s", error)
 
 
 async def resume(scheduler: Any, addresses: Iterable[str]) -> None:
@@ -100,17 +137,26 @@ async def resume(scheduler: Any, addresses: Iterable[str]) -> None:
     await _tell(scheduler, worker_side.resume, addresses)
 
 
-async def _retire(scheduler: Any, names: Collection[str], seconds: float) -> dict[str, str]:
-    """Retire workers and return those that are: name to address."""
-    if not names:
-        return {}
+async def _empty(scheduler: Any, addresses: Sequence[str], seconds: float) -> tuple[set[str], set[str]]:
+    """Empty workers; return those that are retired, and those of them that are busy still."""
+    retired = await _retire(scheduler, addresses, seconds)
+    busy = await _until_idle(scheduler, retired, seconds)
+    # What has ended meanwhile left its result behind; a second call moves it.
+    return await _retire(scheduler, retired, seconds), busy
+
+
+async def _retire(scheduler: Any, addresses: Collection[str], seconds: float) -> set[str]:
+    """Retire workers and return those that are."""
+    if not addresses:
+        return set()
     try:
         async with asyncio.timeout(max(seconds, _MOVE_SECONDS)):
-            retired = await scheduler.retire_workers(names=list(names), close_workers=False, remove=False)
+            return set(
+                await scheduler.retire_workers(workers=list(addresses), close_workers=False, remove=False)
+            )
     except TimeoutError:
-        log.warning("%d workers stay: their results could not be moved in time", len(names))
-        return {}
-    return {str(worker["name"]): address for address, worker in retired.items()}
+        log.warning("%d workers stay: their results could not be moved in time", len(addresses))
+        return set()
 
 
 async def _until_idle(scheduler: Any, addresses: Iterable[str], seconds: float) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 from distributed import Security
@@ -13,26 +13,25 @@ from distributed.core import rpc
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client
-from hubfleet.api.errors import BackendError, BackendUnreachable, Conflict, NotFound, RequestRefused
+from hubfleet.api.errors import BackendUnreachable, Conflict, NotFound, RequestRefused
 from hubfleet.api.ids import is_legal, workers_app_id
 from hubfleet.api.status import AppStatus
 
-from . import exits, retire
+from . import exits
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
-from .counting import Count, counted, is_placeholder
+from .counting import Count, counted
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
+from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
 from .tls import checked_security, worker_environment
 
 log = logging.getLogger("hubfleet.workers")
 
 _LOOK_SECONDS = 0.2
-_DYING_SECONDS = 10.0  # until the backend has begun to kill what it took note of killing
-_ROUNDS = 3  # a task that dies by itself amid a change makes one more necessary
 
 
-class MarathonWorkers:
+class MarathonWorkers(Resizing):
     """Dask workers as the instances of one app, named by their task ids.
 
     Parameters
@@ -57,10 +56,6 @@ class MarathonWorkers:
     **options
         What one worker is: see `hubfleet.workers.options.WorkerOptions`.
 
-    Notes
-    -----
-    All changes wait for one another. After each the count is read anew: the backend's word
-    counts, not what we think we asked for.
     """
 
     def __init__(
@@ -90,6 +85,7 @@ class MarathonWorkers:
         self.lease_seconds = lease_seconds
         self.drain_seconds = real_number("drain_seconds", drain_seconds, 0, "seconds")
         self.count = Count()
+        self.tell: Callable[[str], None] = log.warning
         self._lock = asyncio.Lock()
         self._rpc: Any = None
         self._asked = self._answered = 0
@@ -151,7 +147,7 @@ class MarathonWorkers:
             # Before the answer: if it gets lost, the app may exist all the same.
             exits.remove_at_exit(self.app_id, self.marathon.transport)
             try:
-                created = await self.marathon.create_app(self._definition(n))
+                created = await self._create(n)
             except Conflict as refusal:
                 exits.forget(self.app_id)
                 raise Conflict(
@@ -166,6 +162,17 @@ class MarathonWorkers:
             if self.lease_seconds is not None:
                 self._lease = Lease(self.app_id, self.marathon.transport, self.lease_seconds)
             self._learn(counted(created, ()))
+
+    async def _create(self, n: int) -> AppStatus:
+        try:
+            return await self.marathon.create_app(self._definition(n))
+        except RequestRefused as refusal:
+            fits = fitting(refusal)
+            if fits is None or fits >= n:
+                raise
+            created = await self.marathon.create_app(self._definition(fits))
+            self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal))))
+            return created
 
     async def close(self, timeout: float = 20.0) -> None:
         """Remove the app and wait until its workers have ended, each at most `timeout` seconds."""
@@ -265,119 +272,3 @@ class MarathonWorkers:
     def _learn(self, count: Count) -> None:
         self.count = count
         self._killed &= count.doomed
-
-    # -- scaling ----------------------------------------------------------------------
-
-    async def scale(self, n: int) -> int:
-        """Have `n` workers, and return how many there will be.
-
-        More than `n` may stay when results have no other place: none is ever lost.
-
-        Raises
-        ------
-        RequestRefused, BackendUnreachable
-            Nothing was changed, or not all of it.
-        """
-        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
-        async with self._lock:
-            for _ in range(_ROUNDS):
-                count = await self._present()
-                if count.instances == n:
-                    break
-                if count.instances < n:
-                    await self._set_instances(n)
-                elif not await self._shrink(count.instances - n):
-                    break
-            return self.count.instances
-
-    async def scale_up(self, n: int) -> None:
-        """Have at least `n` workers: one request, or none."""
-        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
-        async with self._lock:
-            if n > self.count.instances:
-                await self._set_instances(n)
-
-    async def scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
-        """Take away these workers, and return those that were.
-
-        One that is still busy after `drain_seconds`, or whose results have no other place, stays.
-        """
-        seconds = self.drain_seconds if drain_seconds is None else drain_seconds
-        async with self._lock:
-            count = await self._present()
-            dropped = sum(1 for name in names if is_placeholder(name))
-            known = await retire.addresses_by_name(self.scheduler)
-            alive = [name for name in names if name in count.states]
-            return await self._take_away(dropped, alive, known, seconds=seconds, force=False)
-
-    async def _present(self) -> Count:
-        count = await self.refresh()
-        if count.gone:
-            raise self.removed()
-        return count
-
-    async def _set_instances(self, n: int) -> None:
-        try:
-            await self.marathon.update_app(self.app_id, {"instances": n}, force=True)
-        except NotFound:
-            raise self.removed() from None
-        await self.refresh()
-
-    def removed(self) -> NotFound:
-        """Return the error that says that the app is gone."""
-        return NotFound(
-            f"the Dask workers {self.app_id} were removed, by somebody else or because their server "
-            "ended; close this cluster and make a new one",
-            404,
-        )
-
-    async def _shrink(self, surplus: int) -> list[str]:
-        """Choose who leaves: who has not begun, then who is not there yet, then who costs least."""
-        count = self.count
-        known = await retire.addresses_by_name(self.scheduler)
-        dropped = min(count.waiting, surplus)
-        absent = sorted(name for name in count.states if name not in known)
-        present = await retire.cheapest_first(self.scheduler, set(count.states) & set(known))
-        leaving = [*absent, *present][: surplus - dropped]
-        return await self._take_away(dropped, leaving, known, seconds=self.drain_seconds, force=True)
-
-    async def _take_away(
-        self, dropped: int, alive: Sequence[str], known: dict[str, str], *, seconds: float, force: bool
-    ) -> list[str]:
-        """Lower the count by waiting instances and by these workers; return what was taken away."""
-        done: list[str] = []
-        if dropped:
-            before = self.count.instances
-            # Never below what is alive: the backend would choose its victims blindly. It comes
-            # before the kill, since a later change of the count might overtake the kill.
-            await self._set_instances(max(len(self.count.states), before - dropped))
-            done += [f"waiting-{number}" for number in range(before - self.count.instances)]
-        if not alive:
-            return done
-        absent = [name for name in alive if name not in known]
-        empty = await retire.drain(self.scheduler, alive, known, seconds=seconds, force=force)
-        victims = [*absent, *empty]
-        if not victims:
-            return done
-        try:
-            await self.marathon.kill_and_scale(victims)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                await asyncio.shield(retire.resume(self.scheduler, [known[name] for name in empty]))
-            raise
-        self._killed |= set(victims)
-        await self._until_dying(victims)
-        return [*done, *victims]
-
-    async def _until_dying(self, victims: Collection[str]) -> None:
-        """Wait until the backend has begun to end tasks; a change before that might spare them."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DYING_SECONDS
-        while loop.time() < deadline:
-            try:
-                app = await self._read()
-            except BackendError:
-                break
-            if not {task.id for task in app.tasks if task.state != "TASK_KILLING"} & set(victims):
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
