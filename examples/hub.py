@@ -46,8 +46,8 @@ class Ports:
         finally:
             for each in sockets:
                 each.close()
-        first = secrets.SystemRandom().randrange(20000, 29000, 500)
-        return cls(public, hub, proxy_api, backend, f"{first}-{first + 499}")
+        first = secrets.SystemRandom().randrange(24500, 32500, 200)
+        return cls(public, hub, proxy_api, backend, f"{first}-{first + 199}")
 
     def require_free(self) -> None:
         """Refuse ports that are taken, before anything is started.

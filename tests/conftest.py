@@ -31,6 +31,7 @@ TOKEN = "an-administrator-of-the-tests"
 
 _PORTS = itertools.cycle(random.sample(range(10000, 20000), 10000))
 _LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=100)
+_TASK_LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=8)
 
 
 def free_port() -> int:
@@ -48,6 +49,22 @@ def free_port() -> int:
             return port
         lock.close()
     raise OSError("all ports of the tests are in use")
+
+
+def free_task_ports() -> str:
+    """Return a range of ports for a hub's tasks that no other tests' hub gives to its own.
+
+    The spawner takes whatever answers at a server's port for the server, and a program that fails leaves the
+    port to which it was assigned to others.
+    """
+    for first in random.sample(range(24500, 32500, 200), 40):
+        lock = (_lock_directory() / f"tasks-{first}").open("w")
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _TASK_LOCKS.append(lock)
+            return f"{first}-{first + 199}"
+        lock.close()
+    raise OSError("all ports for the tasks of tests' hubs are in use")
 
 
 def _lock_directory() -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import psutil
 import requests
+from conftest import free_task_ports
 from hub import CONFIGURATION, Hub, Ports
 
 ADMIN_TOKEN = secrets.token_hex(16)
@@ -88,7 +90,8 @@ def make_hub(folder: Path, extra: str = "") -> Hub:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "config.py"
     configuration.write_text(_EXTRA + extra)
-    return Hub(folder / "state", Ports.free(), configuration=configuration)
+    ports = replace(Ports.free(), tasks=free_task_ports())
+    return Hub(folder / "state", ports, configuration=configuration)
 
 
 def processes_of(state: Path) -> list[str]:

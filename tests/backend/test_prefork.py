@@ -194,6 +194,16 @@ async def stay(warm: Warm, driver: ProcessDriver, **changes: Any) -> tuple[TaskS
     return spec, pid
 
 
+async def kill_task(driver: ProcessDriver, spec: TaskSpec) -> None:
+    """Kill a task whose launcher has just died: a signal that it may not have taken is not sent again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await driver.signal(spec.task_id, signal.SIGKILL)
+            except DriverError:
+                await asyncio.sleep(0.05)
+
+
 async def end_of(driver: ProcessDriver, spec: TaskSpec) -> TaskExit:
     async with asyncio.timeout(30):
         async for exit_ in driver.exits():
@@ -221,7 +231,7 @@ async def test_a_forked_task_outlives_its_template_backend_and_launcher(tmp_path
         # The next launcher's own: killed with it, it leaves nothing behind.
         kill_launcher(later)
         await wait_until(lambda: not lives(template), "the template ends with its launcher")
-        await later.signal(spec.task_id, signal.SIGKILL)
+        await kill_task(later, spec)
         assert await end_of(later, spec) == TaskExit(spec.task_id, None, None)
     finally:
         await site.close()

@@ -20,7 +20,7 @@ FAILS = "import sys, time; time.sleep({}); print('no kernel <gnu> & co', file=sy
 
 def by_user(spawner):
     if spawner.user.name.startswith("fails"):
-        delay = 2 if spawner.user.name == "fails-late" else 0
+        delay = 2 if "late" in spawner.user.name else 0
         spawner.cmd = [sys.executable, "-c", FAILS.format(delay)]
         spawner.args = []
         spawner.start_failures = 1
@@ -82,17 +82,19 @@ def test_a_failed_start_is_explained_wherever_one_looks(hub: Hub) -> None:
 
 def test_a_cancelled_start_can_be_made_again(hub: Hub) -> None:
     admin = AdminOf(hub)
-    admin("POST", "/users/fails-late")
-    started = admin("POST", "/users/fails-late/server")
+    admin("POST", "/users/fails-later")
+    started = admin("POST", "/users/fails-later/server")
     assert started.status_code == 202
-    cancelled = admin("DELETE", "/users/fails-late/server")
+    cancelled = admin("DELETE", "/users/fails-later/server")
     assert cancelled.status_code in (202, 204), cancelled.text
     deadline = time.monotonic() + 20
     while admin.backend("GET", "/v2/apps").json()["apps"]:
         assert time.monotonic() < deadline, "the app of a cancelled start stays"
         time.sleep(0.05)
-    assert admin("POST", "/users/fails-late/server").status_code == 202
-    admin("DELETE", "/users/fails-late/server")
+    # JupyterHub 6.1 looks at the spawner that failed, not at the one in its place, and says 201 at times.
+    assert admin("POST", "/users/fails-later/server").status_code in (201, 202)
+    assert admin.backend("GET", "/v2/apps").json()["apps"]
+    admin("DELETE", "/users/fails-later/server")
 
 
 def test_the_idle_culler_ends_idle_servers_but_not_those_that_are_kept(hub: Hub) -> None:
