@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork bench-hub-restart clean
+.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork bench-hub-restart bench-spawner clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
 	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
 	@echo "make bench-hub-restart   how much longer a hub takes to restart when servers run"
+	@echo "make bench-spawner   logins, storms of them and polls, beside JupyterHub's own spawner"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -49,6 +50,9 @@ bench-prefork: environment
 
 bench-hub-restart: environment
 	@$(VENV)/python bench/hub_restart.py
+
+bench-spawner: environment
+	@$(VENV)/python bench/spawner.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

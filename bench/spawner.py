@@ -1,0 +1,268 @@
+"""What a start costs people and the hub, beside JupyterHub's own spawner. Run by ``make bench-spawner``.
+
+Method: real hubs, proxies and backends, one hub for each spawner, all alive at once, measured in turns in an
+order of chance. *Starts*: one person at a time logs in by the form, presses start, and looks at the server;
+the clock runs from the first request to the server's answer through the proxy. The spawners are ours with a
+backend that forks from its template (prefork), ours with executed servers (exec) and JupyterHub's
+SimpleLocalProcessSpawner; the limit is `jupyterhub-singleuser` executed without a hub. *Processor time of
+the hub*, and *storms*, in which all log in at the same moment: the servers are stubs (one process answers
+at all their addresses, and the backend's driver starts nothing), so that the hub is what is measured; the
+limit is a spawner that does nothing but name an address. A storm is repeated with a backend each of whose
+answers comes 2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what people feel
+and what a busy machine adds to, and the loop's processor time between two wake-ups is the hub's own part of
+it. *Polls*: 5,000 spawners in one process, of a backend that runs their apps; the limit is a dictionary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import psutil
+import tornado.web
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from bare_server import HubHandler, bare_start, server_environment
+from conftest import RunningBackend, free_port
+from measured_hub import LOCAL, MARATHON, NOTHING, REAL_SERVERS, MeasuredHub, cpu_seconds
+from measuring import Part, arguments, method_of, quantile, run
+from rest import Rest
+from spawner_polls import polls
+from stub_backend import FIRST, HOST, LAST, Delay, stub_servers
+from visitors import Visitor, Visitors
+
+from hubfleet.backend.service import base_environment
+
+SERVER = ["jupyterhub-singleuser"]
+AT_ONCE = 10  # starts under way while the hub's processor time is counted
+STARTS = "login to ready, one at a time"
+COST = "the hub's processor time for a start"
+
+
+class StubBackend(RunningBackend):
+    """A backend whose driver starts nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "state", (FIRST, LAST), hostname=HOST)
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        words = super().command()
+        program = Path(__file__).with_name("stub_backend.py")
+        return [words[0], str(program), *words[3:]]
+
+
+# -- starts of real servers --------------------------------------------------------------
+
+
+async def starts(part: Part, folder: Path, rounds: int) -> None:
+    """Measure login to ready, with real servers."""
+    settings = folder / "backend.py"
+    settings.write_text('c.Backend.warm = ["server"]\n')
+    visitors = Visitors()
+    async with AsyncExitStack() as stack:
+        backend = RunningBackend(folder / "state", (20000, 24000), config=str(settings))
+        stack.push_async_callback(backend.destroy)
+        stack.callback(visitors.close)
+        await backend.start()
+        hubs = {}
+        for name, extra in (
+            ("prefork", MARATHON + REAL_SERVERS.replace("{prefork}", "true")),
+            ("exec", MARATHON + REAL_SERVERS.replace("{prefork}", "false")),
+            ("local", LOCAL),
+        ):
+            text = extra.format(name=name, folder=folder / name)
+            hubs[name] = MeasuredHub(folder, name, backend, SERVER, text)
+            stack.push_async_callback(hubs[name].destroy)
+        await asyncio.gather(*(hub.start() for hub in hubs.values()))
+        async with asyncio.timeout(120):
+            while not (await templates(backend))["ready"]:
+                await asyncio.sleep(0.2)
+        port = free_port()
+        stack.callback(tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1").stop)
+        ways = {name: partial(one_start, hub, visitors) for name, hub in hubs.items()}
+        ways["bare"] = partial(one_bare, f"http://127.0.0.1:{port}", folder)
+        await part.in_turns(STARTS, ways, rounds)
+        found = await templates(backend)
+        unwell = len(part.figures[STARTS, "prefork, wall"].failures)
+        if found["executed"] or found["cold"] or found["forked"] + unwell < rounds:
+            part.failed(STARTS, "prefork, wall", f"not all of them were forked: {found}")
+    for name, goal in (("prefork", 0.15), ("exec", 1.05)):
+        part.ratio(STARTS, f"{name}, wall", "local, wall", goal)
+        part.ratio(STARTS, f"{name}, cpu of the server", "local, cpu of the server")
+    part.ratio(STARTS, "local, wall", "bare, wall")
+    part.ratio(STARTS, "exec, wall", "bare, wall")
+
+
+async def templates(backend: RunningBackend) -> dict[str, float]:
+    """Return whether servers are forked from a template, and how many were started in which way."""
+    told = await Rest(backend.url, backend.admin_token).get("/metrics")
+    ways = {
+        how: told["counters"][f'hubfleet_template_tasks_total{{how="{how}",kind="server"}}']["count"]
+        for how in ("forked", "executed", "cold")
+    }
+    return {"ready": told["gauges"]['hubfleet_template_ready{kind="server"}']["value"], **ways}
+
+
+_numbers = iter(range(1 << 30))
+
+
+async def one_start(hub: MeasuredHub, visitors: Visitors) -> Mapping[str, float]:
+    """Let somebody new log in and start a server."""
+    name = f"person{next(_numbers)}"
+    await hub.noted()
+    seconds = await Visitor(visitors, hub.url, name).start()
+    noted = await hub.noted()
+    used = cpu_seconds(hub.last_process(name))
+    await hub.stop_server(name)
+    return {"wall": seconds, "cpu of the server": used, "cpu of the hub": noted.cpu}
+
+
+async def one_bare(hub_url: str, folder: Path) -> Mapping[str, float]:
+    """Start a server without a hub."""
+    name, port = f"person{next(_numbers)}", free_port()
+    environment = base_environment(os.environ, None) | server_environment(hub_url, name, port)
+    seconds, pid = await bare_start(environment, port, name, str(folder / "bare" / name))
+    process = psutil.Process(pid)
+    used = cpu_seconds(process)
+    process.kill()
+    return {"wall": seconds, "cpu of the server": used}
+
+
+# -- the hub's own cost, with stub servers -----------------------------------------------
+
+
+async def storms(part: Part, folder: Path, rounds: int, people: int, batch: int) -> None:
+    """Measure the hub's processor time for a start, and storms of logins."""
+    async with AsyncExitStack() as stack:
+        backend = StubBackend(folder)
+        stack.push_async_callback(backend.destroy)
+        servers = await asyncio.to_thread(stub_servers)
+        stack.callback(servers.wait)
+        stack.callback(servers.kill)
+        await backend.start()
+        delay = Delay(backend.port, 2.0)
+        late_url = await delay.open()
+        stack.push_async_callback(delay.close)
+        nothing = NOTHING.format(address=f"http://{HOST}:{FIRST}")
+        hubs = {}
+        for name, extra, url in (
+            ("do-nothing", nothing, ""),
+            ("ours", MARATHON.format(name="ours"), ""),
+            ("ours, backend 2 s late", MARATHON.format(name="late"), late_url),
+        ):
+            folder_name = name.split(",")[0] + ("-late" if url else "")
+            hubs[name] = MeasuredHub(folder, folder_name, backend, ["server"], extra, url)
+            stack.push_async_callback(hubs[name].destroy)
+        await asyncio.gather(*(hub.start() for hub in hubs.values()))
+        costs = {name: partial(one_batch, hubs[name], batch) for name in ("do-nothing", "ours")}
+        await part.in_turns(COST, costs, 2 * rounds)
+        ours = part.figures[COST, "ours, cpu"].samples
+        least = part.figures[COST, "do-nothing, cpu"].samples
+        part.add(COST, "ours above do-nothing", [mine - its for mine, its in zip(ours, least, strict=False)])
+        part.goal(COST, "ours above do-nothing", 0.003)
+        part.ratio(COST, "ours, cpu", "do-nothing, cpu")
+        await part.in_turns(
+            f"a storm of {people} logins",
+            {name: partial(one_storm, part, name, hub, people) for name, hub in hubs.items()},
+            rounds,
+            warm_up=0,
+        )
+    for name in ("ours", "ours, backend 2 s late"):
+        group = f"a storm of {people} logins, {name}"
+        part.goal(group, "the loop's gap (wall), p99", 0.05)
+        for figure in ("the loop's gap (wall), p99", "the loop's own part of a gap, p99", "cpu of the hub"):
+            part.ratio_between((group, figure), (f"a storm of {people} logins, do-nothing", figure))
+
+
+async def one_batch(hub: MeasuredHub, count: int) -> Mapping[str, float]:
+    """Start servers for some new users over the hub's API; return its processor time for one."""
+    names = [f"person{next(_numbers)}" for _ in range(count)]
+    turn = asyncio.Semaphore(AT_ONCE)
+    answer = await hub.ask("POST", "/users", json={"usernames": names})
+    assert answer.status_code == 201, answer.text
+
+    async def start(name: str) -> None:
+        async with turn:
+            answer = await hub.ask("POST", f"/users/{name}/server", timeout=300)
+            assert answer.status_code == 201, answer.text
+
+    await hub.noted()
+    begun = time.perf_counter()
+    await asyncio.gather(*(start(name) for name in names))
+    seconds = time.perf_counter() - begun
+    noted = await hub.noted()
+    await asyncio.gather(*(hub.stop_server(name) for name in names))
+    return {"cpu": noted.cpu / count, "wall": seconds / count}
+
+
+async def one_storm(part: Part, kind: str, hub: MeasuredHub, people: int) -> Mapping[str, float]:
+    """Let so many people log in and start a server at the same moment."""
+    group = f"a storm of {people} logins, {kind}"
+    visitors = Visitors()
+    names = [f"person{next(_numbers)}" for _ in range(people)]
+    used = time.process_time()
+    await hub.noted()
+    begun = time.perf_counter()
+    found = await asyncio.gather(
+        *(Visitor(visitors, hub.url, name).start() for name in names), return_exceptions=True
+    )
+    seconds = time.perf_counter() - begun
+    noted = await hub.noted()
+    own = time.process_time() - used
+    visitors.close()
+    taken = [one for one in found if isinstance(one, float)]
+    for error in found:
+        if isinstance(error, BaseException):
+            part.failed(group, "login to ready", error)
+    if taken:
+        part.add(group, "login to ready", taken)
+    part.add(group, "starts", len(taken) / seconds, "1/s")
+    part.add(group, "the loop's gap (wall), p99", quantile(noted.late, 0.99))
+    part.add(group, "the loop's gap (wall), longest", max(noted.late))
+    part.add(group, "the loop's own part of a gap, p99", quantile(noted.busy, 0.99))
+    part.add(group, "the loop's own part of a gap, longest", max(noted.busy))
+    part.add(group, "JupyterHub's metric of the loop, p99 at most", noted.metric_p99)
+    part.add(group, "cpu of the hub", noted.cpu / people)
+    part.add(group, "memory of the hub", noted.rss / (1 << 20), "MiB")
+    part.add(group, "cpu of the load's generator", own / people)
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def stop(name: str) -> None:
+        async with turn:
+            await hub.stop_server(name)
+
+    part.add(group, "from the first login to the last server", seconds)
+    await asyncio.gather(*(stop(name) for name in names))
+    return {}
+
+
+async def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=["starts", "storms", "polls"], help="a part of it")
+    given = parser.parse_args()
+    part = Part("spawner", method_of(__doc__), given.quick, given.seed)
+    with tempfile.TemporaryDirectory(prefix="bench-spawner-") as place:
+        for name in ("starts", "storms", "polls") if given.only is None else (given.only,):
+            folder = Path(place) / name
+            folder.mkdir()
+            if name == "starts":
+                await starts(part, folder, 2 if given.quick else 10)
+            elif name == "storms":
+                sizes = (1, 40, 20) if given.quick else (3, 200, 50)
+                await storms(part, folder, *sizes)
+            else:
+                await polls(part, StubBackend(folder), [1000] if given.quick else [1000, 5000])
+    part.end(given.into)
+
+
+if __name__ == "__main__":
+    run(main)

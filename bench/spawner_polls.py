@@ -1,0 +1,152 @@
+"""What it costs to know whether servers run: many spawners of one process, and a backend of their apps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from conftest import RunningBackend
+from jupyterhub import orm, roles
+from jupyterhub.objects import Hub
+from jupyterhub.spawner import LocalProcessSpawner
+from jupyterhub.user import User
+from measuring import Part
+from rest import Rest
+from traitlets.config import Config
+
+from hubfleet.api.app import App
+from hubfleet.api.ids import server_app_id
+from hubfleet.spawner import MarathonSpawner
+from hubfleet.spawner.build import Server
+from hubfleet.spawner.link import close_links
+
+ROUNDS = 5
+LIMIT = "a dictionary's look-up"
+REQUESTS = 200
+
+
+def user_of(configuration: Config) -> User:
+    """Return a user of a hub of which there is no more than its database."""
+    db = orm.new_session_factory("sqlite:///:memory:")()
+    for role in roles.get_default_roles():
+        roles.create_role(db, role)
+    db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri=""))
+    db.add(person := orm.User(name="bench"))
+    db.commit()
+    settings = {
+        "spawner_class": MarathonSpawner,
+        "config": configuration,
+        "hub": Hub(),
+        "cookie_secret": b"s" * 32,
+        "log": logging.getLogger("bench"),
+    }
+    return User(person, settings)
+
+
+def spawner_of(user: User, name: str) -> MarathonSpawner:
+    """Return the spawner of a server that runs, as a hub has it after it was started again."""
+    db = user.db
+    base_url = f"/user/bench/{name}/"
+    server = orm.Server(proto="http", ip="127.0.0.7", port=1, cookie_name="bench", base_url=base_url)
+    row = orm.Spawner(name=name, user=user.orm_user, server=server)
+    row.state = {"app_id": server_app_id("bench", "bench", name), "group": "/bench"}
+    db.add(row)
+    return user.spawners[name]
+
+
+async def polls(part: Part, backend: RunningBackend, counts: list[int]) -> None:
+    """Measure a poll, with so many servers."""
+    await backend.start()
+    configuration = Config()
+    configuration.MarathonSpawner.update(
+        marathon_host=backend.url, marathon_token=backend.admin_token, app_prefix="bench", hub_id="bench"
+    )
+    try:
+        user = user_of(configuration)
+        spawners: list[MarathonSpawner] = []
+        for count in counts:
+            names = [f"s{number}" for number in range(len(spawners), count)]
+            for first in range(0, len(names), 500):
+                await make_apps(backend, names[first : first + 500])
+            spawners += [spawner_of(user, name) for name in names]
+            user.db.commit()
+            await known(spawners)
+            await measure(part, spawners)
+        group = "a request instead of a poll, as peers make one"
+        for spawner in spawners[:REQUESTS]:
+            begun, used = time.perf_counter(), time.thread_time()
+            await backend.client.get_app(spawner.app_id)
+            part.add(group, "wall", time.perf_counter() - begun)
+            part.add(group, "the loop's processor time", time.thread_time() - used)
+        most = f"a poll, {counts[-1]:,} servers"
+        part.ratio_between((most, "MarathonSpawner, wall"), (group, "wall"))
+    finally:
+        await close_links()
+        await backend.destroy()
+
+
+async def make_apps(backend: RunningBackend, names: list[str]) -> None:
+    """Have the backend run an app for each server, and return when it does."""
+    rest = Rest(backend.url, backend.admin_token)
+    apps = [
+        App(
+            id=server_app_id("bench", "bench", name),
+            cmd="server",
+            cpus=0.01,
+            mem=1,
+            labels=Server.marks("bench", "bench", name),
+        ).to_wire()
+        for name in names
+    ]
+    answer = await rest("PUT", "/v2/apps", apps)
+    assert answer.status_code == 200, answer.text
+    async with asyncio.timeout(120):
+        while await rest.get("/v2/deployments"):
+            await asyncio.sleep(0.05)
+
+
+async def known(spawners: list[MarathonSpawner]) -> None:
+    """Poll each, until where its task is was told to the hub's database."""
+    for spawner in spawners:
+        while not spawner.get_state()["task_id"]:
+            assert await spawner.poll() is None, f"{spawner.app_id} is not known to run"
+
+
+async def measure(part: Part, spawners: list[MarathonSpawner]) -> None:
+    """Poll all of them, some rounds; beside them what JupyterHub's own does, and a dictionary."""
+    group = f"a poll, {len(spawners):,} servers"
+    dictionary = {spawner.app_id: spawner for spawner in spawners}
+    ids = list(dictionary)
+
+    async def look(app_id: str) -> MarathonSpawner | None:
+        return dictionary.get(app_id)
+
+    async def ours() -> None:
+        for spawner in spawners:
+            await spawner.poll()
+
+    async def limit() -> None:
+        for app_id in ids:
+            await look(app_id)
+
+    local = LocalProcessSpawner(user=spawners[0].user)
+    local.pid = os.getpid()
+
+    async def its() -> None:
+        for _ in spawners:
+            await local.poll()
+
+    async def timed(polls: Callable[[], Awaitable[None]]) -> Mapping[str, float]:
+        begun, used = time.perf_counter(), time.thread_time()
+        await polls()
+        wall, cpu = time.perf_counter() - begun, time.thread_time() - used
+        return {"wall": wall / len(spawners), "cpu": cpu / len(spawners)}
+
+    ways = {"MarathonSpawner": ours, "LocalProcessSpawner": its, LIMIT: limit}
+    await part.in_turns(group, {name: partial(timed, way) for name, way in ways.items()}, ROUNDS)
+    part.ratio(group, "MarathonSpawner, cpu", f"{LIMIT}, cpu")
+    part.ratio(group, "MarathonSpawner, cpu", "LocalProcessSpawner, cpu")
