@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm bench-backend bench-prefork bench-hub-restart bench-spawner clean
+.PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench-backend bench-prefork bench-hub-restart bench-spawner clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -13,6 +13,7 @@ help:
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
+	@echo "make scaling-storm  scale workers at random under load, ROUNDS=1000 times"
 	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
 	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
 	@echo "make bench-hub-restart   how much longer a hub takes to restart when servers run"
@@ -38,6 +39,10 @@ storm: environment
 HUB_ROUNDS ?= 100
 hub-storm: environment
 	@HUBFLEET_HUB_KILL_ROUNDS=$(HUB_ROUNDS) $(VENV)/python -m pytest -s tests/e2e/test_hub_storm.py
+
+scaling-storm: ROUNDS := 1000
+scaling-storm: environment
+	@HUBFLEET_SCALINGS=$(ROUNDS) $(VENV)/python -m pytest -s tests/workers/test_scaling_storm.py
 
 bench-backend: environment
 	@$(VENV)/python bench/backend.py
