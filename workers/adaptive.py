@@ -12,13 +12,17 @@ from distributed.deploy.adaptive import Adaptive
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 
 from .checks import MOST_WORKERS, duration, known_names, whole_number
+from .counting import task_of
 from .elastic import ElasticCluster
+from .nudge import Nudge
 from .resizing import Growth, limit_sentence, sentence_of
+from .steady import Steady
 
 OPTIONS = ("minimum", "maximum", "interval", "wait_count", "target_duration", "worker_key")
 
 _HOLD_FIRST, _HOLD_MOST = 15.0, 300.0  # seconds until a refused growth is asked for again
 _AWAY_FIRST, _AWAY_MOST = 1.0, 15.0  # seconds until a backend that is away is asked again
+_SOON = 0.02  # seconds from the news of work to the look at it, which then sees all of it
 _DRAIN_SECONDS = 10.0  # for a task that began between the choice of a worker and its retirement
 
 
@@ -71,6 +75,67 @@ class WorkersAdaptive(Adaptive):
         self._hold_until = self._away_until = -math.inf
         self._hold, self._away = _HOLD_FIRST, _AWAY_FIRST
         super().__init__(cluster, **options)
+        # The last of `wait_count` looks at which less is asked for is the one that counts.
+        self._steady = Steady((self.wait_count - 0.5) * float(self.interval or 1))
+        self._nudge = Nudge(self.look_soon)
+        self._looking: asyncio.TimerHandle | None = None
+        self._look_task: asyncio.Future[None] | None = None
+
+    def _start(self) -> None:
+        super()._start()
+        if self.state == "running":
+            self._nudge.listen_to(self.cluster.scheduler)
+
+    def stop(self, reason: str = "unknown") -> None:
+        """End adaptive scaling; the workers that there are stay."""
+        super().stop(reason)
+        nudge = getattr(self, "_nudge", None)  # stop is called by __del__ too, whatever __init__ has done
+        if nudge is not None:
+            nudge.leave()
+            if self._looking is not None:
+                self._looking.cancel()
+
+    def look_soon(self) -> None:
+        """Look at the load in a moment and not at the next interval, since work has come."""
+        if self._looking is None and self.state == "running":
+            self._looking = asyncio.get_running_loop().call_later(_SOON, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        callback = self.periodic_callback
+        if callback is not None and self.state == "running":
+            # The same that the interval calls, with its care for errors.
+            self._look_task = asyncio.ensure_future(callback.callback())
+
+    @property
+    def observed(self) -> set[str]:
+        """The tasks of the backend whose workers the scheduler knows."""
+        nworkers = self.cluster.marathon_workers.options.nworkers
+        return {task_of(str(name), nworkers) for name in self.cluster.observed}
+
+    async def target(self) -> Any:
+        """Return how many workers the load asks for, in tasks of the backend."""
+        return math.ceil(await super().target() / self.cluster.marathon_workers.options.nworkers)
+
+    async def recommendations(self, target: int) -> dict[str, Any]:
+        """Say what to do: growth at once, shrinking with patience (`hubfleet.workers.steady`)."""
+        plan = self.plan
+        wanted = self._steady.decide(_now(), target, len(plan))
+        surplus = len(plan) - wanted
+        if surplus == 0:
+            return {"status": "same"}
+        if surplus < 0:
+            return {"status": "up", "n": wanted}
+        leaving = sorted(self.requested - self.observed)[:surplus]
+        if len(leaving) < surplus:
+            nworkers = self.cluster.marathon_workers.options.nworkers
+            named = dict.fromkeys(
+                task_of(str(name), nworkers) for name in await self.workers_to_close(wanted * nworkers)
+            )
+            idle = [task for task in named if task in plan and task not in leaving]
+            # Those that a key of the user's holds together leave together.
+            leaving += idle if self.worker_key else idle[: surplus - len(leaving)]
+        return {"status": "down", "workers": leaving} if leaving else {"status": "same"}
 
     async def scale_up(self, n: int) -> None:
         """Bring the number of workers up to `n`, or to what is allowed of it."""

@@ -18,6 +18,10 @@ class ElasticCluster(Protocol):
     wish: int | None
 
     @property
+    def scheduler(self) -> Any:
+        """The scheduler if it is in this process, or else something that is none."""
+
+    @property
     def name(self) -> Any:
         """The cluster's name."""
 

@@ -15,31 +15,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from hubfleet.api.client import Client
-from hubfleet.api.errors import (
-    BackendError,
-    BackendUnreachable,
-    Conflict,
-    NotFound,
-    RequestRefused,
-    TooManyDeployments,
-)
+from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 from hubfleet.api.status import AppStatus
 
 from . import retire
 from .checks import MOST_WORKERS, whole_number
 from .counting import Count, is_placeholder
 from .options import WorkerOptions
+from .patience import NOT_NOW, patiently
 
 log = logging.getLogger("hubfleet.workers")
 
 _LOOK_SECONDS = 0.2
 _DYING_SECONDS = 10.0  # until the backend has begun to kill what it took note of killing
 _ROUNDS = 5  # a task that dies by itself amid a change makes one more necessary
-_PATIENCE_SECONDS = 1.0  # with a backend that cannot now, before it is called away
-_KILL_SECONDS = 30.0  # the same, while drained workers wait for their end
-
-NOT_NOW = (BackendUnreachable, Conflict, TooManyDeployments)
-"""Answers after which the same request may well be taken."""
+_KILL_SECONDS = 30.0  # for a backend that cannot now, while drained workers wait for their end
 
 
 @dataclass(frozen=True)
@@ -185,19 +175,10 @@ class Resizing(ABC):
         return Growth(self.count.instances, refusal)
 
     async def _set_instances(self, n: int) -> None:
-        loop = asyncio.get_running_loop()
-        deadline, pause = loop.time() + _PATIENCE_SECONDS, 0.1
-        while True:
-            try:
-                await self.marathon.update_app(self.app_id, {"instances": n}, force=True)
-                break
-            except NotFound:
-                raise self.removed() from None
-            except NOT_NOW as error:
-                if loop.time() + pause > deadline:
-                    raise BackendUnreachable(str(error)) from error
-            await asyncio.sleep(pause)
-            pause *= 2
+        try:
+            await patiently(lambda: self.marathon.update_app(self.app_id, {"instances": n}, force=True))
+        except NotFound:
+            raise self.removed() from None
         await self.refresh()
 
     # -- down -------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
+from .patience import patiently
 from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
 from .tls import checked_security, worker_environment
 
@@ -263,7 +264,7 @@ class MarathonWorkers(Resizing):
     async def _read(self) -> AppStatus:
         self._asked += 1
         turn = self._asked
-        app = await self.marathon.get_app(self.app_id)
+        app = await patiently(lambda: self.marathon.get_app(self.app_id))
         if turn > self._answered:  # one that was overtaken by a later one is old
             self._answered = turn
             self._learn(counted(app, self._killed))

@@ -1,0 +1,37 @@
+"""Asks a backend again that cannot just now, for a moment, before it is called away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from hubfleet.api.errors import BackendUnreachable, Conflict, TooManyDeployments
+
+T = TypeVar("T")
+
+NOT_NOW = (BackendUnreachable, Conflict, TooManyDeployments)
+"""Answers after which the same request may well be taken."""
+
+PATIENCE_SECONDS = 1.0
+_FIRST = 0.1
+
+
+async def patiently(request: Callable[[], Awaitable[T]]) -> T:
+    """Make a request that may be repeated, a few times if need be, and return its answer.
+
+    Raises
+    ------
+    BackendUnreachable
+        The backend could not for `PATIENCE_SECONDS`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause = loop.time() + PATIENCE_SECONDS, _FIRST
+    while True:
+        try:
+            return await request()
+        except NOT_NOW as error:
+            if loop.time() + pause > deadline:
+                raise BackendUnreachable(str(error)) from error
+        await asyncio.sleep(pause)
+        pause *= 2
