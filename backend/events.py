@@ -15,7 +15,16 @@ from hubfleet.api.wire import format_timestamp, now
 from .records import TASK_STATES, DeploymentRecord, Instance
 
 BUFFERED_EVENTS = 1024
-"""A reader with more events before it than this is dropped (Marathon 1.8 and later)."""
+"""A reader that stays with more events before it than this is dropped (Marathon 1.8 and later)."""
+
+PATIENCE_SECONDS = 5.0
+"""How long a reader may have more: one change of a thousand apps is some thousands of events at once."""
+
+MOST_EVENTS = 32_768
+"""A reader with as many before it is dropped at once, so that what waits for it does not fill the memory."""
+
+TAKEN_AT_ONCE = 256
+"""Most events that are written to a reader before others have their turn."""
 
 
 @dataclass(eq=False)
@@ -37,14 +46,31 @@ class Subscription:
         Says which events are collected.
     overrun
         Called when the reader is too slow; nothing is collected from then on.
+    patience
+        How long it may have more than `BUFFERED_EVENTS` before it, in seconds.
     """
 
     wants: Callable[[Event], bool]
     overrun: Callable[[], None]
+    patience: float = PATIENCE_SECONDS
     queue: asyncio.Queue[Notice] = field(default_factory=asyncio.Queue)
+    _late: asyncio.TimerHandle | None = None
+    _closed: bool = False
+
+    def put(self, notice: Notice) -> None:
+        """Collect an event, unless the reader was dropped."""
+        if self._closed:
+            return
+        waiting = self.queue.qsize()
+        if waiting >= MOST_EVENTS:
+            self._drop()
+            return
+        self.queue.put_nowait(notice)
+        if waiting >= BUFFERED_EVENTS and self._late is None:
+            self._late = asyncio.get_running_loop().call_later(self.patience, self._drop)
 
     async def take(self, timeout: float) -> list[Notice]:
-        """Return all that is collected, at the latest after `timeout` seconds."""
+        """Return the next events, a few at a time, at the latest after `timeout` seconds."""
         found = []
         if self.queue.empty():
             try:
@@ -52,9 +78,25 @@ class Subscription:
                     found.append(await self.queue.get())
             except TimeoutError:
                 return []
-        while not self.queue.empty():
+        while len(found) < TAKEN_AT_ONCE and not self.queue.empty():
             found.append(self.queue.get_nowait())
+        if self.queue.qsize() <= BUFFERED_EVENTS:
+            self._forgive()
         return found
+
+    def close(self) -> None:
+        """Stop collecting."""
+        self._closed = True
+        self._forgive()
+
+    def _forgive(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _drop(self) -> None:
+        self.close()
+        self.overrun()
 
 
 class EventBus:
@@ -70,23 +112,24 @@ class EventBus:
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop collecting."""
         self._subscriptions.discard(subscription)
+        subscription.close()
 
     def publish(self, event: Event) -> None:
         """Give an event to all who want it."""
         notice = Notice(event)
         for subscription in list(self._subscriptions):
-            if not subscription.wants(event):
-                continue
-            if subscription.queue.qsize() >= BUFFERED_EVENTS:
-                self.unsubscribe(subscription)
-                subscription.overrun()
-            else:
-                subscription.queue.put_nowait(notice)
+            if subscription.wants(event):
+                subscription.put(notice)
 
 
 def event(event_type: str, **fields: Any) -> Event:
     """Return an event of the present moment; the fields are JSON values, and None is told as null."""
     return Event.from_wire({"eventType": event_type, "timestamp": format_timestamp(now()), **fields})
+
+
+def of_now(prepared: Event) -> Event:
+    """Return an event that was made before it happens, as one of the present moment."""
+    return prepared.model_copy(update={"timestamp": now()})
 
 
 def body(event: Event) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class EventsHandler(ApiHandler):
                     await self.identify_again()
                     good_until = loop.time() + IDENTIFIED_SECONDS
                 await self._send([notice for notice in found if self.caller.hears(notice.event)])
+                # Where the reader takes all at once, nothing else here lets others have their turn.
+                await asyncio.sleep(0)
         except (StreamClosedError, Unidentified, Forbidden):
             pass
 

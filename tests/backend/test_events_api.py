@@ -12,7 +12,7 @@ from rest import Rest, eventually, stream
 
 from hubfleet.backend import events
 from hubfleet.backend.access import Caller, administrator, reader
-from hubfleet.backend.events import BUFFERED_EVENTS, EventBus, Notice, Subscription
+from hubfleet.backend.events import BUFFERED_EVENTS, MOST_EVENTS, EventBus, Notice, Subscription
 from hubfleet.backend.server.seats import NoSeat, Seats
 from hubfleet.backend.server.stream import text_for
 
@@ -148,18 +148,44 @@ async def test_the_end_of_the_backend_ends_the_streams(rest: Rest, backend: Runn
             await heard.ended.wait()
 
 
-async def test_the_bus_lets_go_of_a_subscriber_that_is_too_slow() -> None:
-    bus, overruns = EventBus(), []
-    slow = Subscription(lambda event: True, lambda: overruns.append("slow"))
+async def test_the_bus_lets_go_of_a_subscriber_that_stays_too_slow() -> None:
+    bus, overruns, dropped = EventBus(), [], asyncio.Event()
+
+    def overrun() -> None:
+        overruns.append("slow")
+        dropped.set()
+
+    slow = Subscription(lambda event: True, overrun, patience=0.01)
     picky = Subscription(lambda event: event["n"] == 1, lambda: overruns.append("picky"))
-    for subscription in (slow, picky):
+    quick = Subscription(lambda event: True, lambda: overruns.append("quick"), patience=0.01)
+    for subscription in (slow, picky, quick):
         bus.subscribe(subscription)
     for number in range(BUFFERED_EVENTS + 2):
         bus.publish(events.event("x", n=number))
+    assert overruns == [], "it may have more before it for a moment"
+    heard = [notice.event["n"] for notice in await quick.take(1)]
+    await asyncio.wait_for(dropped.wait(), 5)
+    bus.publish(events.event("x", n=BUFFERED_EVENTS + 2))
     assert overruns == ["slow"]
     assert [notice.event["n"] for notice in await picky.take(1)] == [1]
-    assert len(await slow.take(1)) == BUFFERED_EVENTS
+    assert slow.queue.qsize() == BUFFERED_EVENTS + 2, "nothing is collected from then on"
     assert await picky.take(0.01) == []
+    while len(heard) < BUFFERED_EVENTS + 3:
+        heard += [notice.event["n"] for notice in await quick.take(1)]
+    assert heard == list(range(BUFFERED_EVENTS + 3))
+
+
+async def test_what_waits_for_a_subscriber_has_an_end() -> None:
+    bus, overruns = EventBus(), []
+    slow = Subscription(lambda event: True, lambda: overruns.append("slow"))
+    bus.subscribe(slow)
+    event = events.event("x")
+    for _ in range(MOST_EVENTS):
+        bus.publish(event)
+    assert overruns == []
+    bus.publish(event)
+    bus.publish(event)
+    assert overruns == ["slow"]
 
 
 def test_an_event_is_written_out_once_for_all_who_are_shown_the_same() -> None:
