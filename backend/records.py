@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import deque
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -267,14 +269,18 @@ class DeploymentRecord(BaseModel):
     @property
     def stored(self) -> str:
         """The whole record in JSON, as the store keeps it at every step; what was before never changes."""
-        if self._originals_text is None:
-            texts = (
-                f"{json.dumps(app_id)}:{'null' if app is None else _text_of(app)}"
-                for app_id, app in self.originals.items()
-            )
-            self._originals_text = "{" + ",".join(texts) + "}"
+        deque(self.write_out(), maxlen=0)
         rest = self.model_dump_json(exclude={"originals"})
         return f'{{"originals":{self._originals_text},{rest[1:]}'
+
+    def write_out(self) -> Iterator[None]:
+        """Work out what never changes of what is `stored`, and yield after each part of it."""
+        if self._originals_text is None:
+            texts = []
+            for app_id, app in self.originals.items():
+                texts.append(f"{json.dumps(app_id)}:{'null' if app is None else _text_of(app)}")
+                yield
+            self._originals_text = "{" + ",".join(texts) + "}"
 
     def holds(self, app_id: str) -> bool:
         """Whether an app stays as it was, since its turn has not come."""

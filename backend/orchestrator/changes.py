@@ -94,11 +94,7 @@ class Changes:
         """Take a definition as a whole, in place of the former one if there is one."""
         return self._deploy({app.id: app}, _group_of(app.id), force, terms)
 
-    def put_all(self, apps: Iterable[App], force: bool = False, terms: Terms = OPEN) -> DeploymentRecord:
-        """Take several definitions as wholes, in one deployment; of two of one id the last counts."""
-        return self._deploy({app.id: app for app in apps}, ROOT, force, terms)
-
-    def draft_group(self, group: str, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> Draft:
+    def draft(self, group: str, apps: Targets, groups: GroupTargets, terms: Terms = OPEN) -> Draft:
         """Return what becomes of a group: of apps and of groups made by name, in one deployment.
 
         Before it is taken one goes `through` it, which may be done in turns.
@@ -114,11 +110,12 @@ class Changes:
                 if record is not None:
                     _ = record.text
                     draft.records[app_id] = record
+                    draft.told.extend(events.checks_changed(old, record.app))
             elif old is not None:
                 draft.records[app_id] = None
+                draft.told.extend(events.checks_changed(old, None))
             yield
-        _ = draft.deployment.stored
-        yield
+        yield from draft.deployment.write_out()
 
     def is_stale(self, draft: Draft) -> bool:
         """Whether another change was taken since a draft was made, so that it must be made anew."""
@@ -262,7 +259,7 @@ class Changes:
         self._taken += 1
         for app_id, app in plan.targets.items():
             self.service_ports.moved(plan.before[app_id], app)
-        self._announce(deployment, asked.group, conflicts)
+        self._announce(draft, conflicts)
         cancelled = (app_id for conflict in conflicts for app_id in conflict.affected_apps)
         self._accepted([*plan.targets, *cancelled])
         return deployment
@@ -313,19 +310,15 @@ class Changes:
         if len(staying) >= most:
             raise TooManyDeployments(most)
 
-    def _announce(
-        self, deployment: DeploymentRecord, group: str, conflicts: Iterable[DeploymentRecord]
-    ) -> None:
+    def _announce(self, draft: Draft, conflicts: Iterable[DeploymentRecord]) -> None:
         for conflict in conflicts:
             for event in events.deployment_cancelled(conflict):
                 self._bus.publish(event)
-        self._bus.publish(events.group_change_success(group, deployment.version))
-        for app_id, old in deployment.originals.items():
-            record = self._state.apps.get(app_id)
-            for event in events.checks_changed(old, record.app if record else None):
-                self._bus.publish(event)
-        if not deployment.steps:
-            self._bus.publish(events.deployment_ended(deployment))
+        self._bus.publish(events.group_change_success(draft.asked.group, draft.deployment.version))
+        for event in draft.told:
+            self._bus.publish(events.of_now(event))
+        if not draft.deployment.steps:
+            self._bus.publish(events.deployment_ended(draft.deployment))
 
 
 def _group_of(path: str) -> str:

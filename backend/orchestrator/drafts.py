@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hubfleet.api.status import Event
+
 from ..records import AppRecord, DeploymentRecord, Instance
 from .planning import GroupTargets, Plan, Targets
 from .terms import Terms
@@ -50,6 +52,8 @@ class Draft:
         How many changes had been taken when it was made.
     records
         The apps that change, None being one that goes; filled by `Changes.through`.
+    told
+        What is told of their health checks; filled by `Changes.through` too.
     """
 
     asked: Asked
@@ -57,3 +61,4 @@ class Draft:
     deployment: DeploymentRecord
     number: int
     records: dict[str, AppRecord | None] = field(default_factory=dict)
+    told: list[Event] = field(default_factory=list)

@@ -9,15 +9,19 @@ from hubfleet.api.ids import canonical
 
 from .. import events
 from ..definition import new_app
+from ..group_update import Targets
+from ..groups import ROOT
 from ..orchestrator.refusals import ChangeRefused
 from ..records import AppRecord
 from . import selectors, updates
 from .answers import NotFoundHere
 from .appinfo import ALWAYS, app_pieces, listing, wanted_parts
 from .base import ApiHandler
+from .drafting import DraftingHandler
+from .turns import in_turns
 
 
-class AppsHandler(ApiHandler):
+class AppsHandler(DraftingHandler):
     """All apps."""
 
     async def get(self) -> None:
@@ -67,16 +71,12 @@ class AppsHandler(ApiHandler):
         await self._change_all(partial=True, creates=False)
 
     async def _change_all(self, *, partial: bool, creates: bool) -> None:
-        state = self.orchestrator.state
-        require = self.caller.require_change
-        apps = await updates.targets(
-            state, self.json_body(), require, self.orchestrator.cannot, partial=partial, creates=creates
+        state, require, cannot = self.orchestrator.state, self.caller.require_change, self.orchestrator.cannot
+        update = updates.BulkUpdate(
+            state, self.json_body(), require, cannot, partial=partial, creates=creates
         )
-        for app in apps:
-            self.caller.require_change(app.id)
-        admitted = [self.caller.admit(app, state) for app in apps]
-        deployment = self.orchestrator.changes.put_all(admitted, self.flag("force"), self.terms())
-        self.write_deployment(deployment)
+        await in_turns(update.read())
+        await self.deploy(ROOT, lambda: Targets(update.targets()))
 
 
 def announce(handler: ApiHandler, app: App) -> None:

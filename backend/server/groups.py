@@ -16,13 +16,13 @@ from ..access import Forbidden
 from ..definition import recounted_app
 from ..group_update import GroupUpdate, Reader, Structure, Targets
 from ..groups import ROOT, definition
-from ..orchestrator.drafts import Draft
 from ..orchestrator.refusals import ChangeRefused, NotValid
 from ..records import AppRecord
 from ..tree import groups_of
 from .answers import Conflict, NotFoundHere
 from .appinfo import app_pieces, wanted_parts
 from .base import ApiHandler
+from .drafting import DraftingHandler
 from .grouptree import GroupTree, Shown
 from .turns import in_turns
 
@@ -81,7 +81,7 @@ class VisibleGroup(ApiHandler):
         return asked | ({"group.apps"} if of_apps else set()), of_apps
 
 
-class ChangedGroup(VisibleGroup):
+class ChangedGroup(VisibleGroup, DraftingHandler):
     """What is common to the changes of a group."""
 
     async def roll_back(self, group: str, version: datetime) -> None:
@@ -95,36 +95,12 @@ class ChangedGroup(VisibleGroup):
         await self.change(group, lambda: group_update.restored(group, apps, snapshot.groups, state))
 
     async def change(self, group: str, make: Callable[[], Targets], status: int = 200) -> None:
-        """Deploy what becomes of a group, or with ``dryRun`` only say how.
-
-        Parameters
-        ----------
-        make
-            Works out what that is, from what there is then; it is asked again where others change
-            something while a large change is prepared.
-        """
-        changes = self.orchestrator.changes
-        draft = self._draft(group, make())
+        """Deploy what becomes of a group, or with ``dryRun`` only say how; `make` is as for `deploy`."""
         if self.flag("dryRun") and self.request.method == "PUT":
-            self.write_json({"steps": [step.to_wire() for step in changes.steps_of(draft)]})
-            return
-        await in_turns(changes.through(draft))
-        if changes.is_stale(draft):
-            draft = self._draft(group, make())
-            list(changes.through(draft))
-        self.write_deployment(changes.take(draft, self.flag("force")), status)
-
-    def _draft(self, group: str, targets: Targets) -> Draft:
-        for path in targets.apps:
-            self.caller.require_change(path)
-        for path in targets.groups:
-            self.caller.require_group_change(path)
-        state = self.orchestrator.state
-        apps = {
-            app_id: None if app is None else self.caller.admit(app, state)
-            for app_id, app in targets.apps.items()
-        }
-        return self.orchestrator.changes.draft_group(group, apps, targets.groups, self.terms())
+            steps = self.orchestrator.changes.steps_of(self.draft(group, make()))
+            self.write_json({"steps": [step.to_wire() for step in steps]})
+        else:
+            await self.deploy(group, make, status)
 
 
 class GroupHandler(ChangedGroup):

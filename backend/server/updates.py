@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial as with_arguments
+from itertools import count
 from typing import Any
 
 from hubfleet.api.app import App
@@ -12,7 +14,6 @@ from ..definition import Cannot, changed_app, changed_apps, new_app, rollback_ve
 from ..orchestrator.refusals import ChangeRefused, NoSuchApp
 from ..state import State
 from .answers import NotFoundHere
-from .turns import in_turns
 
 MAX_AT_ONCE = 1000
 """Most apps in one change, so that nobody waits long for its turn."""
@@ -59,48 +60,74 @@ def target(
     return changed_app(former, body, cannot=cannot)
 
 
-async def targets(
-    state: State,
-    body: Any,
-    require_change: Callable[[str], None],
-    cannot: Cannot,
-    *,
-    partial: bool,
-    creates: bool,
-) -> list[App]:
-    """Return what the apps of a list of changes are to become, each built upon those before it.
-
-    Others have their turns meanwhile. Where they change what is built upon, all is worked out
-    once more, then at a stretch; so what is returned holds until the caller waits for something.
+class BulkUpdate:
+    """A list of changes of apps, each built upon those before it.
 
     Parameters
     ----------
     require_change
         Called with the id of each app, before anything is told of it; raises to refuse.
+    partial, creates
+        As of `target`.
 
     Raises
     ------
-    NoSuchApp, NotFoundHere, ChangeRefused, WrongShape
-        As `target`; the paths of what is wrong begin with the place in the list: ``(2)/cpus``.
+    ChangeRefused
+        They are too many.
     """
-    if isinstance(body, list) and len(body) > MAX_AT_ONCE:
-        raise ChangeRefused(f"{len(body)} apps in one change, of at most {MAX_AT_ONCE}: send them in parts")
-    formers: dict[str, App | None] = {}
-    made: dict[str, App] = {}
 
-    def present(app_id: str) -> App | None:
-        record = state.apps.get(app_id)
-        return record.app if record else None
+    def __init__(
+        self,
+        state: State,
+        body: Any,
+        require_change: Callable[[str], None],
+        cannot: Cannot,
+        *,
+        partial: bool,
+        creates: bool,
+    ) -> None:
+        if isinstance(body, list) and len(body) > MAX_AT_ONCE:
+            raise ChangeRefused(
+                f"{len(body)} apps in one change, of at most {MAX_AT_ONCE}: send them in parts"
+            )
+        self._state = state
+        self._body = body
+        self._require_change = require_change
+        self._target = with_arguments(target, cannot=cannot, partial=partial, creates=creates)
+        # What each change was built upon, and what it made of that.
+        self._made: dict[int, tuple[App | None, App]] = {}
 
-    def change(app_id: str, update: dict[str, Any]) -> App:
-        require_change(app_id)
-        former = made.get(app_id) or formers.setdefault(app_id, present(app_id))
-        made[app_id] = target(state, app_id, former, update, cannot, partial=partial, creates=creates)
-        return made[app_id]
+    def read(self) -> Iterator[App]:
+        """Yield what each app is to become; others may change things between two of them.
 
-    apps = await in_turns(changed_apps(body, change))
-    if all(present(app_id) is former for app_id, former in formers.items()):
-        return apps
-    formers.clear()
-    made.clear()
-    return list(changed_apps(body, change))
+        Raises
+        ------
+        NoSuchApp, NotFoundHere, ChangeRefused, WrongShape
+            As `target`; the paths of what is wrong begin with the place in the list: ``(2)/cpus``.
+        """
+        found: dict[str, App] = {}
+        places = count()
+
+        def change(app_id: str, update: dict[str, Any]) -> App:
+            place = next(places)
+            self._require_change(app_id)
+            record = self._state.apps.get(app_id)
+            former = found.get(app_id) or (record.app if record else None)
+            if place not in self._made or self._made[place][0] is not former:
+                self._made[place] = former, self._target(self._state, app_id, former, update)
+            found[app_id] = self._made[place][1]
+            return found[app_id]
+
+        return changed_apps(self._body, change)
+
+    def targets(self) -> dict[str, App | None]:
+        """Return what the apps are to become from what they are now.
+
+        Only what others have changed meanwhile is worked out again.
+
+        Raises
+        ------
+        NoSuchApp, NotFoundHere, ChangeRefused, WrongShape
+            As `read`.
+        """
+        return {app.id: app for app in self.read()}

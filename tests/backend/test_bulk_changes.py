@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from rest import Rest, stream
+from conftest import RunningBackend
+from rest import Rest, eventually, stream
 
 SMALL: dict[str, Any] = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
 
@@ -169,3 +170,24 @@ async def test_a_long_list_holds_up_nobody_and_loses_no_change_of_others(rest: R
     apps = {app["id"]: app for app in (await rest.get("/v2/apps"))["apps"]}
     assert [app_id for app_id in ids if apps[app_id]["labels"] != {"changed": "yes"}] == []
     assert [app_id for app_id in others if apps[app_id]["mem"] != 7] == []
+
+
+async def test_who_reads_hears_all_of_a_change_of_a_thousand_apps(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    checks = [{"protocol": "TCP"}, {"protocol": "HTTP"}]
+    apps = [
+        {"id": f"/crowd/a{number}", **SMALL, "instances": 0, "healthChecks": checks} for number in range(1000)
+    ]
+    async with stream(backend.url, backend.admin_token) as heard:
+        assert (await rest("PUT", "/v2/apps", apps)).status_code == 200
+        await eventually(lambda: asyncio.sleep(0, heard.raw.count(b"event: deployment_success") == 1))
+        assert not heard.ended.is_set(), "more events at once than a reader may have before it"
+        assert heard.types().count("add_health_check_event") == 2 * len(apps)
+        assert (await rest("DELETE", "/v2/groups/crowd")).status_code == 200
+        await eventually(lambda: asyncio.sleep(0, heard.raw.count(b"event: deployment_success") == 2))
+    types = heard.types()
+    assert types.count("remove_health_check_event") == 2 * len(apps)
+    assert types.count("app_terminated_event") == len(apps)
+    stamps = [event["timestamp"] for event in heard.events]
+    assert stamps == sorted(stamps), "what was prepared before is told as of the moment it happened"

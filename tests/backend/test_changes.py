@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drafted import put_all
 
 from hubfleet.api.app import App
 from hubfleet.backend.drivers import Offer
@@ -162,7 +163,7 @@ def test_what_is_not_permitted_changes_nothing(gate: Gate) -> None:
     changes: list[Callable[[], object]] = [
         lambda: gate.changes.create(app("/b", instances=2), terms=refused),
         lambda: gate.changes.put(app("/a", instances=3), force=True, terms=refused),
-        lambda: gate.changes.put_all([app("/a"), app("/c")], force=True, terms=refused),
+        lambda: put_all(gate.changes, [app("/a"), app("/c")], force=True, terms=refused),
         lambda: gate.changes.remove("/a", terms=refused),
         lambda: gate.changes.restart("/a", force=True, terms=refused),
         lambda: gate.changes.kill_and_scale([victim], force=True, terms=refused),
@@ -227,7 +228,7 @@ def test_of_a_former_app_no_version_is_left(gate: Gate) -> None:
 def test_a_draft_is_good_until_another_change_is_taken(gate: Gate) -> None:
     gate.changes.create(app("/g/a"))
     targets = {"/g/a": app("/g/a", instances=2), "/g/b": app("/g/b")}
-    draft = gate.changes.draft_group("/g", targets, {"/g": GroupRecord(id="/g")})
+    draft = gate.changes.draft("/g", targets, {"/g": GroupRecord(id="/g")})
     before = gate.seen()
     for _ in gate.changes.through(draft):
         assert gate.seen() == before, "nothing is written of a draft"
@@ -236,7 +237,7 @@ def test_a_draft_is_good_until_another_change_is_taken(gate: Gate) -> None:
     assert gate.changes.is_stale(draft), "its version and its ports may be another one's by now"
     with pytest.raises(AssertionError):
         gate.changes.take(draft, force=True)
-    again = gate.changes.draft_group("/g", targets, {"/g": GroupRecord(id="/g")})
+    again = gate.changes.draft("/g", targets, {"/g": GroupRecord(id="/g")})
     list(gate.changes.through(again))
     gate.changes.take(again, force=True)
     assert gate.state.apps["/g/a"].app.instances == 2
@@ -252,7 +253,7 @@ def test_a_refused_draft_changes_nothing(gate: Gate) -> None:
         ({}, {"/g/a": GroupRecord(id="/g/a")}),
         ({}, {"/g": GroupRecord(id="/g", dependencies=["/g"])}),
     ):
-        draft = gate.changes.draft_group("/g", targets, groups)
+        draft = gate.changes.draft("/g", targets, groups)
         with pytest.raises(NotValid):
             gate.changes.steps_of(draft)
         with pytest.raises(NotValid):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drafted import put_all
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Event
@@ -92,7 +93,7 @@ def settle(world: World) -> World:
 
 
 def test_who_depends_on_another_starts_when_that_one_runs(world: World) -> None:
-    deployment = world.changes.put_all(stack())
+    deployment = put_all(world.changes, stack())
     assert (deployment.to_deployment().current_step, deployment.to_deployment().current_actions) == (0, [])
     for app_id in ("/a", "/b", "/a"):
         world.move(app_id)
@@ -110,10 +111,10 @@ def test_who_depends_on_another_starts_when_that_one_runs(world: World) -> None:
 
 
 def test_an_app_whose_turn_has_not_come_stays_as_it_was(world: World) -> None:
-    world.changes.put_all(stack())
+    put_all(world.changes, stack())
     settle(world)
     former = world.state.apps["/a"].app
-    world.changes.put_all(stack(cmd="y", instances=2))
+    put_all(world.changes, stack(cmd="y", instances=2))
     for app_id in ("/a", "/b", "/a"):
         world.move(app_id)
     assert world.state.standing("/a") == former
@@ -126,10 +127,10 @@ def test_an_app_whose_turn_has_not_come_stays_as_it_was(world: World) -> None:
 
 
 def test_after_a_forced_cancellation_only_the_count_is_looked_after(world: World) -> None:
-    world.changes.put_all(stack())
+    put_all(world.changes, stack())
     settle(world)
     tasks = set(world.state.instances)
-    deployment = world.changes.put_all(stack(cmd="y"))
+    deployment = put_all(world.changes, stack(cmd="y"))
     world.changes.cancel(deployment.id)
     assert world.state.apps["/a"].app.cmd == "y", "the definition stays at the target"
     settle(world)
@@ -141,10 +142,10 @@ def test_after_a_forced_cancellation_only_the_count_is_looked_after(world: World
 
 
 def test_a_reverted_deployment_leads_back(world: World) -> None:
-    world.changes.put_all(stack())
+    put_all(world.changes, stack())
     settle(world)
     tasks = set(world.state.instances)
-    first = world.changes.put_all([*stack(cmd="y"), app("/c")])
+    first = put_all(world.changes, [*stack(cmd="y"), app("/c")])
     world.changes.revert(first.id)
     assert "/c" not in world.state.apps
     settle(world)
@@ -175,7 +176,7 @@ def test_what_changes_nothing_is_in_nobodys_way(world: World) -> None:
 
 def test_circular_dependencies_are_refused(world: World) -> None:
     with pytest.raises(NotValid) as refusal:
-        world.changes.put_all([app("/a", dependencies=["/b"]), app("/b", dependencies=["/a"])])
+        put_all(world.changes, [app("/a", dependencies=["/b"]), app("/b", dependencies=["/a"])])
     assert refusal.value.violations == [("/", "Dependency graph has cyclic dependencies.")]
     world.changes.create(app("/a", dependencies=["/b"]))
     with pytest.raises(NotValid):
@@ -183,7 +184,7 @@ def test_circular_dependencies_are_refused(world: World) -> None:
 
 
 def test_the_events_of_a_deployment_are_in_order(world: World) -> None:
-    world.changes.put_all(stack())
+    put_all(world.changes, stack())
     settle(world)
     steps = ["deployment_info", "deployment_step_success"] * 3
     assert world.types() == ["group_change_success", *steps, "deployment_success"]
@@ -200,7 +201,7 @@ def test_the_events_of_a_deployment_are_in_order(world: World) -> None:
 
 
 def test_the_named_tasks_of_several_apps_end_together_or_not_at_all(world: World) -> None:
-    world.changes.put_all([app("/a", instances=3), app("/b", instances=2)])
+    put_all(world.changes, [app("/a", instances=3), app("/b", instances=2)])
     settle(world)
     instances = world.state.instances_of("/a")[1:] + world.state.instances_of("/b")[:1]
     named = {instance.id for instance in instances}
