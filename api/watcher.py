@@ -44,12 +44,21 @@ class Watcher:
         Remember only the apps in this group, such as ``/jupyter``.
     relist_seconds
         How often the whole state is read anew although the events flow.
+    log_level
+        Level at which blindness is logged; for those who tell it in their own words, a low one.
     """
 
-    def __init__(self, client: Client, group: str = "/", relist_seconds: float = 300.0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        group: str = "/",
+        relist_seconds: float = 300.0,
+        log_level: int = logging.WARNING,
+    ) -> None:
         self.client = client
         self.group = canonical(group)
         self.relist_seconds = relist_seconds
+        self.log_level = log_level
         self._apps: dict[str, AppStatus] = {}
         self._touched: dict[str, int] = {}  # app id -> the count of the last event about it
         self._count = 0
@@ -188,7 +197,9 @@ class Watcher:
                 was_sighted = self.sighted
                 self._sighted.clear()
                 pause = _RETRY_FIRST if was_sighted else min(pause * 2, _RETRY_MOST)
-                log.warning("cannot follow %r, trying again in %.1f s: %s", self.client, pause, error)
+                log.log(
+                    self.log_level, "cannot follow %r, trying again in %.1f s: %s", self.client, pause, error
+                )
             except Exception:  # a fault of ours must not make the watcher blind for ever
                 pause = _RETRY_MOST
                 log.exception("following %r failed, trying again in %.1f s", self.client, pause)
@@ -225,7 +236,7 @@ class Watcher:
                 await self._relist()
             except BackendError as error:
                 if not self.sighted:
-                    log.warning("cannot read the apps of %r: %s", self.client, error)
+                    log.log(self.log_level, "cannot read the apps of %r: %s", self.client, error)
                     await asyncio.sleep(_RETRY_FIRST * 5)
                     continue
             await asyncio.sleep(self.relist_seconds)
@@ -267,7 +278,7 @@ class Watcher:
         except NotFound:
             found = None
         except BackendError as error:
-            log.warning("cannot read %s, trying again: %s", app_id, error)
+            log.log(self.log_level, "cannot read %s, trying again: %s", app_id, error)
             await asyncio.sleep(_RETRY_FIRST * 5)
             self._mark_stale(app_id)
             return

@@ -1,17 +1,19 @@
-"""Keeps what a cluster knows of its workers true, with as few questions as that takes."""
+"""Keeps what a cluster knows of its workers true: by events, and by questions where none come."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from hubfleet.api.errors import BackendUnreachable, RequestRefused
+from hubfleet.api.watcher import Watcher
 
 from .elastic import ElasticCluster
 
 log = logging.getLogger("hubfleet.workers")
 
-_FIRST, _MOST = 0.5, 5.0  # seconds between questions while workers come or go
+_FIRST, _MOST = 0.5, 5.0  # seconds between questions while workers come or go and no events tell of it
 _SETTLED = 30.0  # seconds between questions while all are there that shall be
 _GROWTH = 1.3
 
@@ -19,23 +21,38 @@ _GROWTH = 1.3
 async def follow(cluster: ElasticCluster) -> None:
     """Follow the workers of a cluster until cancelled.
 
-    The scheduler, in this process, knows of itself when a worker comes or goes; the backend
-    is asked often only while its word and the scheduler's differ.
+    While the backend's events flow nothing is asked but why instances wait, which no event tells.
+    A backend that is away, or gives nobody another stream, is asked: often only while its word and the
+    scheduler's differ. The scheduler, in this process, knows of itself when a worker comes or goes.
     """
+    workers = cluster.marathon_workers
+    # Blindness is told to the user in words of their own.
+    watcher = Watcher(workers.marathon, workers.app_id, log_level=logging.DEBUG)
+    changed = asyncio.Event()
+    watcher.observe(lambda app_id, event: changed.set())
+    watcher.start()
     loop = asyncio.get_running_loop()
     pause, asked = _FIRST, loop.time()
     before = None
-    while True:
-        await asyncio.sleep(pause)
-        now = (cluster.workers, cluster.observed)
-        pause = _FIRST if now != before else min(pause * _GROWTH, _MOST)
-        before = now
-        if _settled(cluster):
-            pause = min(pause, 1.0)
-            if loop.time() - asked < _SETTLED:
-                continue
-        asked = loop.time()
-        await _ask(cluster)
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), pause)
+            heard = changed.is_set()
+            changed.clear()
+            if watcher.sighted:
+                workers.hear(watcher.lookup(workers.app_id))
+            now = (cluster.workers, cluster.observed)
+            pause = _FIRST if now != before else min(pause * _GROWTH, _MOST)
+            before = now
+            if _settled(cluster):
+                pause = min(pause, 1.0)
+                if not heard and loop.time() - asked < _SETTLED:
+                    continue
+            asked = loop.time()
+            await _look(cluster, watcher)
+    finally:
+        await watcher.close()
 
 
 def _settled(cluster: ElasticCluster) -> bool:
@@ -47,11 +64,14 @@ def _settled(cluster: ElasticCluster) -> bool:
     )
 
 
-async def _ask(cluster: ElasticCluster) -> None:
-    """Read the count, and fulfil a wish that came while the backend was away."""
+async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
+    """Read the count where no events tell it, and fulfil a wish that came while the backend was away."""
     trouble = cluster.trouble
     try:
-        count = await cluster.marathon_workers.refresh()
+        workers = cluster.marathon_workers
+        # An app that the events do not know is asked for before it is called gone.
+        unknown = not watcher.sighted or watcher.lookup(workers.app_id) is None
+        count = await workers.refresh() if unknown else workers.count
         trouble.over("away")
         if cluster.wish is not None and not count.gone:
             await cluster.fulfil(cluster.wish)
@@ -67,6 +87,6 @@ async def _ask(cluster: ElasticCluster) -> None:
     else:
         trouble.over("scheduler")
         if count.gone:
-            trouble.say("gone", str(cluster.marathon_workers.removed()))
+            trouble.say("gone", str(workers.removed()))
         elif count.failure is not None:
             trouble.say_new("failure", f"a worker ended badly and is replaced: {count.failure.message}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Self
 
 from distributed import Security
@@ -90,6 +91,7 @@ class MarathonWorkers(Resizing):
         self._lock = asyncio.Lock()
         self._rpc: Any = None
         self._asked = self._answered = 0
+        self._version: datetime | None = None
         self._killed: frozenset[str] = frozenset()
         self._ours = False
         self._lease: Lease | None = None
@@ -267,8 +269,14 @@ class MarathonWorkers(Resizing):
         app = await patiently(lambda: self.marathon.get_app(self.app_id))
         if turn > self._answered:  # one that was overtaken by a later one is old
             self._answered = turn
+            self._version = app.version
             self._learn(counted(app, self._killed))
         return app
+
+    def hear(self, app: AppStatus | None) -> None:
+        """Take what the backend's events tell of the app, unless something newer was read."""
+        if app is not None and (self._version is None or app.version is None or app.version >= self._version):
+            self._learn(counted(app, self._killed))
 
     def _learn(self, count: Count) -> None:
         self.count = count
