@@ -19,7 +19,6 @@ from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, Requ
 from hubfleet.api.status import AppStatus
 
 from . import retire
-from .checks import MOST_WORKERS, whole_number
 from .counting import Count, is_placeholder
 from .options import WorkerOptions
 from .patience import NOT_NOW, patiently
@@ -90,18 +89,8 @@ class Resizing(ABC):
     async def _read(self) -> AppStatus:
         """Read the app anew, and learn the count from it."""
 
-    async def scale(self, n: int) -> int:
-        """Have `n` workers, and return how many there will be.
-
-        More than `n` may stay when results have no other place: none is ever lost. Fewer
-        there may be when a limit of the backend is reached, which is told.
-
-        Raises
-        ------
-        RequestRefused, BackendUnreachable
-            Nothing was changed, or not all of it.
-        """
-        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+    async def _scale(self, n: int) -> int:
+        """Have `n` workers, or as many as are allowed; return how many there will be."""
         async with self._lock:
             for _ in range(_ROUNDS):
                 count = await self._present()
@@ -116,15 +105,14 @@ class Resizing(ABC):
                     break
             return self.count.instances
 
-    async def scale_up(self, n: int) -> Growth:
+    async def _scale_up(self, n: int) -> Growth:
         """Have at least `n` workers, or as many of them as are allowed."""
-        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
         async with self._lock:
             if n <= self.count.instances:
                 return Growth(self.count.instances)
             return await self._grow(n)
 
-    async def scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
+    async def _scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
         """Take away these workers, and return those that were.
 
         One that is still busy after `drain_seconds`, or whose results have no other place, stays.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,15 +19,17 @@ from hubfleet.api.errors import BackendUnreachable, Conflict, NotFound, RequestR
 from hubfleet.api.ids import is_legal, workers_app_id
 from hubfleet.api.status import AppStatus
 
-from . import exits
+from . import exits, place
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted
+from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
 from .patience import patiently
 from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
 from .tls import checked_security, worker_environment
+from .whose import check_reachable, scheduler_of
 
 log = logging.getLogger("hubfleet.workers")
 
@@ -39,15 +42,21 @@ class MarathonWorkers(Resizing):
     Parameters
     ----------
     scheduler
-        Address of the scheduler, as workers reach it.
+        Address of the scheduler, as workers reach it; or a `distributed.Scheduler`, ``Client`` or
+        ``Cluster``, whose encryption is taken too.
     marathon
-        Client of the backend.
+        Client, or URL, of the backend; by default ``HUBFLEET_URL``.
+    token
+        Credential at the backend, where no client is given; by default ``JUPYTERHUB_API_TOKEN``,
+        and '' for none.
     group
-        The group in which the app is made, such as ``/jupyter/alice/dask``.
+        The group in which the app is made, such as ``/jupyter/alice/dask``; by default
+        ``HUBFLEET_DASK_GROUP``.
     name
-        Name of the cluster: a part of the app's id.
+        Name of the cluster: a part of the app's id; by default a random one.
     security
-        Encryption between scheduler and workers, a `distributed.Security`; False for none.
+        Encryption between scheduler and workers, a `distributed.Security`; False for none; by
+        default that of the object that was given as `scheduler`.
     owner
         App id of the server for which the workers work; the backend removes them with it.
     lease_seconds
@@ -55,32 +64,49 @@ class MarathonWorkers(Resizing):
         86400; None for as long as nobody removes them.
     drain_seconds
         How long running tasks may take to end when workers are taken away.
+    asynchronous
+        Whether `start`, `scale`, `scale_up`, `scale_down` and `close` are awaited, or block; by
+        default the one in a running event loop, and the other elsewhere.
     **options
         What one worker is: see `hubfleet.workers.options.WorkerOptions`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        An argument has the wrong type, is out of range or missing.
+
+    Examples
+    --------
+    >>> workers = MarathonWorkers("tcp://10.0.0.1:8786", "http://127.0.0.1:8081", token="",
+    ...                           group="/dask", mem=1024)                      # doctest: +SKIP
+    >>> print(workers.app(4))                                                    # doctest: +SKIP
+    >>> with workers:                                                            # doctest: +SKIP
+    ...     workers.scale(4)
     """
 
     def __init__(
         self,
-        scheduler: str,
-        marathon: Client,
+        scheduler: Any,
+        marathon: Client | str | None = None,
         *,
-        group: str,
-        name: str,
-        security: Security | bool = False,
+        token: str | None = None,
+        group: str | None = None,
+        name: str | None = None,
+        security: Security | bool | None = None,
         owner: str | None = None,
         lease_seconds: int | None = LEASE_SECONDS,
         drain_seconds: float = 60.0,
+        asynchronous: bool | None = None,
         **options: Any,
     ) -> None:
         self.options = WorkerOptions.of(type(self).__name__, options)
-        self.scheduler_address = text("scheduler", scheduler)
-        self.marathon = marathon
-        self.name = text("name", name)
-        self.app_id = workers_app_id(group, name)
+        self.scheduler_address, of_scheduler = scheduler_of(scheduler)
+        self.name = uuid.uuid4().hex[:8] if name is None else text("name", name)
+        group = place.dask_group(group)
+        self.app_id = workers_app_id(group, self.name)
         if not is_legal(self.app_id):
             raise ValueError(f"group must be a Marathon path such as /jupyter/alice/dask, got {group!r}")
-        self.security = checked_security(security)
+        self.security = checked_security((of_scheduler or False) if security is None else security)
         self.owner = owner
         if lease_seconds is not None:
             whole_number("lease_seconds", lease_seconds, LEAST_SECONDS, MOST_SECONDS)
@@ -95,17 +121,29 @@ class MarathonWorkers(Resizing):
         self._killed: frozenset[str] = frozenset()
         self._ours = False
         self._lease: Lease | None = None
+        self._either = Either(asynchronous)
+        self._own_client = not isinstance(marathon, Client)
+        self.marathon = marathon if isinstance(marathon, Client) else place.backend_client(marathon, token)
 
     def __repr__(self) -> str:
         count = self.count
         return f"<MarathonWorkers {self.app_id}: {len(count.states)} of {count.instances} alive>"
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        if not self._ours:
+            await self._start(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        await self._close(20.0)
+
+    def __enter__(self) -> Self:
+        if not self._ours:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def app(self, instances: int | None = None) -> App:
         """Return the definition as it may be shown: all but the private key."""
@@ -133,11 +171,13 @@ class MarathonWorkers(Resizing):
 
     # -- life -------------------------------------------------------------------------
 
-    async def start(self, n: int = 0) -> None:
+    def start(self, n: int = 0) -> Any:
         """Make the app, with `n` workers.
 
         Raises
         ------
+        ValueError
+            The scheduler cannot be reached as it was given.
         Conflict
             There is an app of this name already; it is left alone.
         RequestRefused
@@ -146,6 +186,10 @@ class MarathonWorkers(Resizing):
             The backend did not answer.
         """
         n = whole_number("the number of workers", n, 0, MOST_WORKERS)
+        check_reachable(self.scheduler_address, self.security)
+        return self._either.run(self._start, n)
+
+    async def _start(self, n: int) -> None:
         async with self._lock:
             # Before the answer: if it gets lost, the app may exist all the same.
             exits.remove_at_exit(self.app_id, self.marathon.transport)
@@ -177,13 +221,21 @@ class MarathonWorkers(Resizing):
             self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal))))
             return created
 
-    async def close(self, timeout: float = 20.0) -> None:
+    def close(self, timeout: float = 20.0) -> Any:
         """Remove the app and wait until its workers have ended, each at most `timeout` seconds."""
+        try:
+            return self._either.run(self._close, timeout)
+        finally:
+            self._either.end()
+
+    async def _close(self, timeout: float) -> None:
         try:
             deployment = await self.remove(timeout)
             await self.wait_until_ended(deployment, timeout)
         finally:
             await self.hang_up()
+            if self._own_client:
+                self.marathon.close()
 
     async def remove(self, timeout: float = 20.0) -> str | None:
         """Have the app removed; return the id of the deployment that ends its workers, if one does.
@@ -281,3 +333,31 @@ class MarathonWorkers(Resizing):
     def _learn(self, count: Count) -> None:
         self.count = count
         self._killed &= count.doomed
+
+    # -- scaling ----------------------------------------------------------------------
+
+    def scale(self, n: int) -> Any:
+        """Have `n` workers, and return how many there will be.
+
+        More than `n` may stay when results have no other place: none is ever lost. Fewer
+        there may be when a limit of the backend is reached, which is told.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `n` is not a whole number from 0 to 10000.
+        RequestRefused, BackendUnreachable
+            Nothing was changed, or not all of it.
+        """
+        return self._either.run(self._scale, whole_number("the number of workers", n, 0, MOST_WORKERS))
+
+    def scale_up(self, n: int) -> Any:
+        """Have at least `n` workers, or as many of them as are allowed; return a `Growth`."""
+        return self._either.run(self._scale_up, whole_number("the number of workers", n, 0, MOST_WORKERS))
+
+    def scale_down(self, workers: Collection[str], drain_seconds: float | None = None) -> Any:
+        """Take away these workers, by their names, and return those that were.
+
+        One that is still busy after `drain_seconds`, or whose results have no other place, stays.
+        """
+        return self._either.run(self._scale_down, workers, drain_seconds)
