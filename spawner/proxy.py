@@ -3,7 +3,8 @@
 It decodes the path of a request and encodes it anew, which turns ``@`` into ``%40`` and
 ``%2F`` into ``/``: a user whose name holds an ``@`` gets 404 from their own server. It
 collects an answer before it passes it on, so that the progress of a start is shown when
-it is over. And it has ten requests under way at most. Here paths and answers go on as they
+it is over, and ends one that takes longer than 20 seconds. And it has ten requests under way
+at most. Here paths and answers go on as they
 come; encryption and the routing by host, which a hub may ask for, are there. Run it as
 ``python -m hubfleet.spawner.proxy``, with the options of ``configurable-http-proxy``; when
 a release of it no longer needs the repair, use that.
@@ -27,6 +28,7 @@ from tornado.iostream import StreamClosedError
 from .proxy_options import take_over
 
 MOST_REQUESTS = 10_000
+NO_END_SECONDS = 10.0**8  # of an answer, as in the proxy of Node.js; three years
 MOST_BODY_BYTES = 100 * 2**30  # what a notebook may download; nothing is collected in memory
 
 # What belongs to one connection, or is no longer true once the client has decoded the answer.
@@ -65,6 +67,9 @@ class StreamingHandler(ProxyHandler):
 
     def _get_proxy_request(self, url: str) -> HTTPRequest:
         request: HTTPRequest = super()._get_proxy_request(url)
+        if self.proxy.proxy_timeout is None:
+            # Else tornado's own limit of 20 seconds would count, for a download's whole length too.
+            request.request_timeout = NO_END_SECONDS
         if self.encryption is not None and urlsplit(url).scheme in {"https", "wss"}:
             request.ssl_options = self.encryption
         return request

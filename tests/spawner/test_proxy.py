@@ -35,6 +35,12 @@ class Answers(BaseHTTPRequestHandler):
             self.wfile.flush()
             assert self.server.first_part_was_read.wait(10)
             self.wfile.write(b"6\r\nsecond\r\n0\r\n\r\n")
+        elif self.path == "/late":
+            time.sleep(0.6)
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"late")
         elif self.path == "/empty":
             self.send_response(304)
             self.end_headers()
@@ -59,10 +65,20 @@ def upstream() -> Iterator[Upstream]:
         server.shutdown()
 
 
+# Of the client's own limit for an answer, which is 20 seconds, a test cannot wait for the end.
+IMPATIENT = """
+import sys
+from tornado.httpclient import HTTPRequest
+HTTPRequest._DEFAULTS["request_timeout"] = 0.3
+from hubfleet.spawner.proxy import main
+main(sys.argv[1:])
+"""
+
+
 @pytest.fixture(scope="module")
 def proxy(upstream: Upstream) -> Iterator[int]:
     port, api = free_port(), free_port()
-    command = [sys.executable, "-m", "hubfleet.spawner.proxy", "--ip=127.0.0.1", f"--port={port}"]
+    command = [sys.executable, "-c", IMPATIENT, "--ip=127.0.0.1", f"--port={port}"]
     target = f"http://127.0.0.1:{upstream.server_port}"
     process = subprocess.Popen(
         [*command, "--api-ip=127.0.0.1", f"--api-port={api}", f"--default-target={target}"]
@@ -100,6 +116,10 @@ def test_a_path_goes_on_as_it_came(proxy: int, path: str) -> None:
 
 def test_an_answer_without_a_body(proxy: int) -> None:
     assert ask(proxy, "/empty")[:2] == (304, "")
+
+
+def test_an_answer_may_take_as_long_as_it_takes(proxy: int) -> None:
+    assert ask(proxy, "/late")[:2] == (200, "late")
 
 
 def test_the_first_part_arrives_before_the_second_is_sent(proxy: int, upstream: Upstream) -> None:
