@@ -11,10 +11,8 @@ time for a request is counted as well, since it hardly changes with what else ru
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import json
 import os
-import platform
 import secrets
 import signal
 import socket
@@ -29,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from measuring import Part, arguments, method_of, run
 
+Order = Callable[[int], tuple[Any, ...]]
 TOKEN = secrets.token_hex(16)
 EMPTY = """
 import asyncio, sys, tornado.web
@@ -122,9 +122,7 @@ class Backend:
                 continue
 
 
-async def latencies(
-    connections: int, count: int, port: int, order: Callable[[int], tuple[Any, ...]]
-) -> list[float]:
+async def latencies(connections: int, count: int, port: int, order: Order) -> list[float]:
     """Return the seconds of each of `count` requests over so many connections at once."""
     numbers = iter(range(count))
     found: list[float] = []
@@ -142,39 +140,18 @@ async def latencies(
 
 
 async def served(
-    name: str, connections: int, count: int, port: int, pid: int, order: Callable[[int], tuple[Any, ...]]
-) -> tuple[float, float]:
-    """Print what so many requests take; return the median, and the server's processor time for one."""
+    part: Part, name: str, connections: int, count: int, port: int, pid: int, order: Order
+) -> list[float]:
+    """Keep and return what so many requests take, and keep the server's processor time for one."""
     process = psutil.Process(pid)
     before = process.cpu_times()
-    median = told(name, await latencies(connections, count, port, order))
+    found = await latencies(connections, count, port, order)
     after = process.cpu_times()
+    group = f"requests, {connections} at once"
+    part.add(group, name, found)
     used = (after.user + after.system - before.user - before.system) / count
-    print(f"{'  processor time of the server for each':58} {1000 * used:12.2f} ms")
-    return median, used
-
-
-def told(name: str, seconds: list[float]) -> float:
-    """Print the median, the spread and the worst of some times; return the median."""
-    cuts = [1000 * cut for cut in statistics.quantiles(seconds, n=100)]
-    spread = f"{cuts[24]:.2f} to {cuts[74]:.2f}"
-    print(f"{name:58} p50 {cuts[49]:8.2f} ms  ({spread:>18})   p99 {cuts[98]:8.2f} ms   n={len(seconds)}")
-    return cuts[49] / 1000
-
-
-def told_of_the_run() -> None:
-    """Print by what, on what and how it is measured."""
-    print(" ".join((__doc__ or "").partition("Method: ")[2].split()))
-    packages = ("hubfleet", "tornado", "pydantic")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(
-        f"{versions}, SQLite {sqlite3.sqlite_version}, Python {platform.python_version()}, "
-        f"Linux {platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n"
-    )
-
-
-def ratio(name: str, median: float, limit: float) -> None:
-    print(f"{'  ' + name:58} {median / limit:12.1f} times")
+    part.add(group, f"{name}, processor time of the server", used)
+    return found
 
 
 def free_port() -> int:
@@ -198,19 +175,19 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> float:
     return time.perf_counter() - begun
 
 
-async def requests(backend: Backend) -> None:
+async def requests(part: Part, backend: Backend) -> None:
     """Creates, beside the least that they could cost."""
     nothing = free_port()
     empty = subprocess.Popen([sys.executable, "-c", EMPTY, str(nothing)])
     try:
         await until(lambda: answers(nothing))
-        await _creates(backend, nothing, empty.pid)
+        await _creates(part, backend, nothing, empty.pid)
     finally:
         empty.kill()
         empty.wait()
 
 
-async def _creates(backend: Backend, nothing: int, pid: int) -> None:
+async def _creates(part: Part, backend: Backend, nothing: int, pid: int) -> None:
     database = sqlite3.connect(backend.state.parent / "limit.sqlite", isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
@@ -220,57 +197,64 @@ async def _creates(backend: Backend, nothing: int, pid: int) -> None:
         begun = time.perf_counter()
         database.execute("INSERT INTO t VALUES (?, ?)", (str(number), "x" * 1000))
         commits.append(time.perf_counter() - begun)
-    commit = told("one SQLite commit (limit)", commits)
+    part.add("SQLite", "one commit (limit)", commits)
+    commit = statistics.median(commits)
     number_of = 0
-    for connections, count in ((1, 500), (50, 2000)):
-        name = f"POST to an empty handler, {connections} at once (limit)"
-        empty, least = await served(
-            name, connections, count, nothing, pid, lambda n: ("POST", "/", {"id": str(n)})
-        )
+    for connections, count in ((1, 100), (50, 400)) if part.quick else ((1, 500), (50, 2000)):
         base = number_of
 
         def create(number: int, base: int = base) -> tuple[Any, ...]:
             app = {"id": f"/bench/a{base + number}", "cmd": "sleep 1", "instances": 0}
             return "POST", "/v2/apps", app
 
-        name = f"create an app, {connections} at once"
-        created, used = await served(name, connections, count, backend.port, backend.process.pid, create)
+        sides = {
+            "an empty handler (limit)": (nothing, pid, lambda n: ("POST", "/", {"id": str(n)})),
+            "create an app": (backend.port, backend.process.pid, create),
+        }
+        found = {}
+        for name, side in part.shuffled(sides).items():
+            found[name] = await served(part, name, connections, count, *side)
         # Requests at once wait for each other's commits as they wait for each other's handling.
-        ratio("to an empty handler and a commit", created, empty + connections * commit)
-        ratio("the same of the processor time", used, least + commit)
+        limit = "an empty handler and a commit (limit)"
+        group = f"requests, {connections} at once"
+        part.add(group, limit, [one + connections * commit for one in found["an empty handler (limit)"]])
+        part.ratio(group, "create an app", limit)
+        used = "processor time of the server"
+        part.ratio(group, f"create an app, {used}", f"an empty handler (limit), {used}")
         number_of += count
 
 
-async def bulk(backend: Backend) -> None:
-    """1,000 apps made, left and changed by one request each, and how long others wait meanwhile."""
+async def bulk(part: Part, backend: Backend) -> None:
+    """Many apps made, left and changed by one request each, and how long others wait meanwhile."""
+    many = 200 if part.quick else 1000
+    group = f"{many:,} apps by one PUT"
     connection, other = [await Connection(backend.port).open() for _ in range(2)]
     for name, cmd in (("made", "sleep 1"), ("left as they are", "sleep 1"), ("changed", "sleep 2")):
-        body = [{"id": f"/bulk/a{number}", "cmd": cmd, "instances": 0} for number in range(1000)]
-        waits = []
+        body = [{"id": f"/bulk/a{number}", "cmd": cmd, "instances": 0} for number in range(many)]
         begun = time.perf_counter()
         change = asyncio.create_task(connection.ask("PUT", "/v2/apps?force=true", body))
         while not change.done():
             asked = time.perf_counter()
             await other.ask("GET", "/ping")
-            waits.append(time.perf_counter() - asked)
+            part.add(group, f"{name}: a ping meanwhile", time.perf_counter() - asked)
         status, answer = await change
         assert status == 200, answer
-        seconds = time.perf_counter() - begun
-        print(f"{f'1,000 apps {name} by one PUT':58} {seconds:8.2f} s   longest ping {max(waits):.2f} s")
+        part.add(group, name, time.perf_counter() - begun)
 
 
-async def lists(backend: Backend) -> None:
-    """A list of 10,000 apps, and how long others wait meanwhile."""
+async def lists(part: Part, backend: Backend) -> None:
+    """A list of very many apps, and how long others wait meanwhile."""
+    many = 1000 if part.quick else 10_000
+    group = f"with {many:,} apps"
     connection = await Connection(backend.port).open()
     _, body = await connection.ask("GET", "/v2/apps")
     have = len(json.loads(body)["apps"])
     await latencies(
         8,
-        10_000 - have,
+        many - have,
         backend.port,
         lambda n: ("POST", "/v2/apps", {"id": f"/more/a{n}", "cmd": "sleep 1", "instances": 0}),
     )
-    times, waits = [], []
     for _ in range(10):
         other = await Connection(backend.port).open()
         begun = time.perf_counter()
@@ -278,17 +262,16 @@ async def lists(backend: Backend) -> None:
         while not listing.done():
             asked = time.perf_counter()
             await other.ask("GET", "/ping")
-            waits.append(time.perf_counter() - asked)
+            part.add(group, "a ping while they are listed", time.perf_counter() - asked)
         _, body = await listing
-        times.append(time.perf_counter() - begun)
-    told(f"list of 10,000 apps ({len(body) >> 20} MiB)", times)
-    told("a ping meanwhile", waits)
-    print(f"{'memory of the backend with 10,000 apps':58} {backend.memory():8.1f} MiB PSS")
+        part.add(group, "a list of them", time.perf_counter() - begun)
+    part.add(group, "size of the list", len(body) / (1 << 20), "MiB")
+    part.add(group, "memory of the backend (PSS)", backend.memory(), "MiB")
     backend.kill()
-    print(f"{'start with 10,000 apps':58} {await backend.start():8.2f} s")
+    part.add(group, "start of the backend", await backend.start())
 
 
-async def stream(backend: Backend) -> None:
+async def stream(part: Part, backend: Backend) -> None:
     """Events per second to 50 listeners."""
     listeners = []
     for _ in range(50):
@@ -306,7 +289,7 @@ async def stream(backend: Backend) -> None:
     begun = time.perf_counter()
     await latencies(
         4,
-        400,
+        100 if part.quick else 400,
         backend.port,
         lambda n: ("POST", "/v2/apps", {"id": f"/heard/a{n}", "cmd": "sleep 1", "instances": 0}),
     )
@@ -314,47 +297,51 @@ async def stream(backend: Backend) -> None:
     await asyncio.sleep(0.5)
     for task in tasks:
         task.cancel()
-    print(f"{'events to 50 listeners':58} {sum(counts) / seconds:8.0f} events/s   least {min(counts)} each")
+    part.add("events to 50 listeners", "in all", sum(counts) / seconds, "1/s")
+    part.add("events to 50 listeners", "of each", counts, "events")
 
 
-async def tasks(backend: Backend) -> None:
-    """1,000 tasks: memory, start, recovery."""
+async def tasks(part: Part, backend: Backend) -> None:
+    """Many tasks: memory, start, recovery."""
+    many = 200 if part.quick else 1000
+    group = f"{many:,} tasks"
     before = backend.memory()
     connection = await Connection(backend.port).open()
-    body = {"id": "/thousand", "cmd": "exec sleep 600", "instances": 1000, "cpus": 0.01, "mem": 1}
+    body = {"id": "/many", "cmd": "exec sleep 600", "instances": many, "cpus": 0.01, "mem": 1}
     await connection.ask("POST", "/v2/apps", {**body, "portDefinitions": []})
 
     async def all_run() -> bool:
         fresh = await Connection(backend.port).open()
-        _, found = await fresh.ask("GET", "/v2/apps/thousand")
+        _, found = await fresh.ask("GET", "/v2/apps/many")
         running: int = json.loads(found)["app"]["tasksRunning"]
-        return running == 1000
+        return running == many
 
-    print(f"{'1,000 tasks from the order to running':58} {await until(all_run):8.2f} s")
-    print(f"{'memory of the backend for 1,000 tasks':58} {backend.memory() - before:8.1f} MiB PSS")
+    part.add(group, "from the order to running", await until(all_run))
+    part.add(group, "memory of the backend for them (PSS)", backend.memory() - before, "MiB")
     backend.kill()
     begun = time.perf_counter()
     await backend.start()
     await until(all_run)
-    print(f"{'kill -9 to 1,000 tasks known again':58} {time.perf_counter() - begun:8.2f} s")
+    part.add(group, "kill -9 to all known again", time.perf_counter() - begun)
 
 
 async def main() -> None:
-    told_of_the_run()
+    given = arguments(__doc__).parse_args()
+    part = Part("backend", method_of(__doc__), given.quick, given.seed)
     with tempfile.TemporaryDirectory() as place:
         backend = Backend(Path(place) / "state")
         try:
-            print(f"{'start of an empty backend':58} {await backend.start():8.2f} s")
-            print(f"{'memory of an idle backend':58} {backend.memory():8.1f} MiB PSS")
-            await tasks(backend)
-            await requests(backend)
-            await bulk(backend)
-            await stream(backend)
-            await lists(backend)
-            print(f"{'load at the end':58} {os.getloadavg()[0]:8.1f}")
+            part.add("an empty backend", "start", await backend.start())
+            part.add("an empty backend", "memory (PSS)", backend.memory(), "MiB")
+            await tasks(part, backend)
+            await requests(part, backend)
+            await bulk(part, backend)
+            await stream(part, backend)
+            await lists(part, backend)
         finally:
             backend.end_all()
+    part.end(given.into)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -11,7 +11,6 @@ after the other's tasks; the difference is printed. The first interval after the
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import RunningBackend
+from measuring import Part, arguments, method_of, run
 from rest import Rest
 
 answered = 0
@@ -44,14 +44,17 @@ async def used(process: psutil.Process, seconds: float) -> float:
     return (after.user + after.system - before.user - before.system) / seconds
 
 
-async def measure(checks: int, interval: int, seconds: float, directory: Path) -> None:
-    """Print the figures."""
+async def measure(part: Part, checks: int, interval: int, seconds: float, directory: Path) -> None:
+    """Measure a backend of each kind."""
     server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     check = {"protocol": "HTTP", "port": port, "intervalSeconds": interval, "timeoutSeconds": interval}
-    without = await measure_one("none", [], checks, interval, seconds, directory)
-    having = await measure_one("some", [check], checks, interval, seconds, directory)
-    print(f"{checks} checks every {interval} s: {100 * (having - without):.1f} % of one core")
+    group = f"{checks} tasks, each checked every {interval} s: processor seconds per second"
+    found = {}
+    for name, having in part.shuffled({"without checks": [], "with checks": [check]}).items():
+        found[name] = await measure_one(name.partition(" ")[0], having, checks, interval, seconds, directory)
+        part.add(group, name, found[name], "")
+    part.add(group, "the checks alone", found["with checks"] - found["without checks"], "")
     server.close()
 
 
@@ -80,16 +83,22 @@ async def measure_one(
         await backend.destroy()
 
 
-def main() -> None:
+async def main() -> None:
     """Read the arguments, and measure."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--checks", type=int, default=1000)
+    parser = arguments(__doc__)
+    parser.add_argument("--checks", type=int)
     parser.add_argument("--interval", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=30)
-    arguments = parser.parse_args()
+    parser.add_argument("--seconds", type=float)
+    given = parser.parse_args()
+    part = Part("health_checks", method_of(__doc__), given.quick, given.seed)
+    checks, seconds = (
+        given.checks or (100 if given.quick else 1000),
+        given.seconds or 10 + 20 * (not given.quick),
+    )
     with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(measure(arguments.checks, arguments.interval, arguments.seconds, Path(directory)))
+        await measure(part, checks, given.interval, seconds, Path(directory))
+    part.end(given.into)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

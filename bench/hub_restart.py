@@ -10,9 +10,7 @@ On a machine that others use the hub's CPU seconds say more than the clock.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import statistics
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from tornado.web import Application, RequestHandler
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import free_port
+from measuring import Part, arguments, method_of, run
 from warm_backend import WarmBackend
 from warm_hub import WarmHub
 
@@ -99,36 +98,37 @@ async def all_ready(hub: WarmHub, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def measure(hub: WarmHub, count: int, times: int) -> tuple[float, float, float]:
-    """Kill and start the hub; return the medians of the seconds until it answers, and until all is ready.
-
-    The third is the hub's CPU seconds until then.
-    """
-    answers, ready, cpu = [], [], []
+async def measure(part: Part, kind: str, hub: WarmHub, count: int, times: int) -> None:
+    """Kill and start the hub; the clock runs until it answers, and until all servers are ready again."""
+    group = f"a hub's restart with {count} servers"
     for _ in range(times):
         await hub.kill()
         begun = time.monotonic()
         await hub.start(seconds=180)
-        answers.append(time.monotonic() - begun)
+        part.add(group, f"{kind}: it answers", time.monotonic() - begun)
         await all_ready(hub, count)
-        ready.append(time.monotonic() - begun)
+        part.add(group, f"{kind}: all are ready", time.monotonic() - begun)
         used = psutil.Process(hub.pid).cpu_times()
-        cpu.append(used.user + used.system)
-    return statistics.median(answers), statistics.median(ready), statistics.median(cpu)
+        part.add(group, f"{kind}: its processor time until then", used.user + used.system)
 
 
 async def main() -> None:
     """Measure with no servers, and with each of the numbers of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("servers", type=int, nargs="*", default=[0, 100, 500])
-    parser.add_argument("--times", type=int, default=3)
-    arguments = parser.parse_args()
-    print(f"{'spawner':>10} {'servers':>8} {'answers':>9} {'all ready':>10} {'CPU':>7}   (seconds)")
+    parser = arguments(__doc__)
+    parser.add_argument("servers", type=int, nargs="*")
+    parser.add_argument("--times", type=int)
+    given = parser.parse_args()
+    part = Part("hub_restart", method_of(__doc__), given.quick, given.seed)
+    counts = sorted(given.servers or ([0, 50] if given.quick else [0, 100, 500]))
     for kind in ("nothing", "marathon"):
-        await compare(kind, sorted(arguments.servers), arguments.times)
+        await compare(part, kind, counts, given.times or (2 if given.quick else 3))
+    for count in counts:
+        for what in ("all are ready", "its processor time until then"):
+            part.ratio(f"a hub's restart with {count} servers", f"marathon: {what}", f"nothing: {what}")
+    part.end(given.into)
 
 
-async def compare(kind: str, counts: list[int], times: int) -> None:
+async def compare(part: Part, kind: str, counts: list[int], times: int) -> None:
     """Measure one spawner with some numbers of servers."""
     with tempfile.TemporaryDirectory() as place:
         port = free_port()
@@ -146,8 +146,7 @@ async def compare(kind: str, counts: list[int], times: int) -> None:
             for count in counts:
                 await start_servers(hub, running, count)
                 running = count
-                answers, ready, cpu = await measure(hub, count, times)
-                print(f"{kind:>10} {count:8} {answers:9.2f} {ready:10.2f} {cpu:7.2f}", flush=True)
+                await measure(part, kind, hub, count, times)
         finally:
             await watcher.close()
             await hub.destroy()
@@ -155,4 +154,4 @@ async def compare(kind: str, counts: list[int], times: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

@@ -156,14 +156,18 @@ class Part:
             So many rounds before, which are not kept.
         """
         for number in range(-warm_up, rounds):
-            for name in self.chance.sample(list(ways), k=len(ways)):
+            for name, way in self.shuffled(ways).items():
                 try:
-                    found = await ways[name]()
+                    found = await way()
                 except Exception as error:
                     self.failed(group, f"{name}, wall", error)
                     continue
                 for what, value in found.items() if number >= 0 else ():
                     self.add(group, f"{name}, {what}", value)
+
+    def shuffled(self, ways: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the same in an order of chance."""
+        return {name: ways[name] for name in self.chance.sample(list(ways), k=len(ways))}
 
     def goal(self, group: str, name: str, at_most: float) -> None:
         """Say what the median of a figure should not exceed."""

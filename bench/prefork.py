@@ -20,25 +20,24 @@ live at once, each way: RSS counts a page for every process that has it, PSS in 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-import jupyterhub
 import tornado.web
+from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
-from tornado.httpclient import AsyncHTTPClient
+from measuring import Part, arguments, method_of, run
 
 from hubfleet.backend.drivers import TaskSpec
 from hubfleet.backend.drivers.machine import find_free_ports
@@ -49,6 +48,7 @@ from hubfleet.spawner.command import shell_line
 from hubfleet.workers.build import WorkerOptions, build_app
 
 MIB = 1 << 20
+Start = Callable[[str], Awaitable[tuple[float, Callable[[], Awaitable[None]]]]]
 WAYS = ("exec", "prefork", "fork")
 
 _NURSERY = """
@@ -107,17 +107,6 @@ class Arrivals(SchedulerPlugin):
             event.set()
 
 
-class HubHandler(tornado.web.RequestHandler):
-    """What a server asks of its hub while it starts."""
-
-    def get(self, path: str) -> None:
-        """Tell the version."""
-        self.set_header("X-JupyterHub-Version", jupyterhub.__version__)
-        self.write({"version": jupyterhub.__version__})
-
-    post = get
-
-
 class Bench:
     """A driver with warm templates, and what its servers and workers speak to."""
 
@@ -171,36 +160,13 @@ class Bench:
         [port] = await find_free_ports("127.0.0.1", 1, (22000, 23000), frozenset())
         name = f"user{self.count}"
         hub = f"http://127.0.0.1:{self.hub_port}"
-        environment = {
-            "JUPYTERHUB_ACTIVITY_URL": f"{hub}/hub/api/users/{name}/activity",
-            "JUPYTERHUB_API_TOKEN": "a-token-of-the-bench",
-            "JUPYTERHUB_API_URL": f"{hub}/hub/api",
-            "JUPYTERHUB_BASE_URL": "/",
-            "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{name}",
-            "JUPYTERHUB_HOST": "",
-            "JUPYTERHUB_OAUTH_CALLBACK_URL": f"/user/{name}/oauth_callback",
-            "JUPYTERHUB_OAUTH_SCOPES": "[]",
-            "JUPYTERHUB_SERVER_NAME": "",
-            "JUPYTERHUB_SERVICE_PREFIX": f"/user/{name}/",
-            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}/user/{name}/",
-            "JUPYTERHUB_USER": name,
-            "PORT0": str(port),
-        }
+        environment = server_environment(hub, name, port) | {"PORT0": str(port)}
         line = shell_line(["jupyterhub-singleuser", "--allow-root"], "127.0.0.1")
-        arguments = ["jupyterhub-singleuser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-        client = AsyncHTTPClient()
+        words = ["jupyterhub-singleuser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
         begun = time.perf_counter()
-        end = await self._start("server", way, line, arguments, environment)
-        while True:
-            try:
-                reply = await client.fetch(f"http://127.0.0.1:{port}/user/{name}/api", raise_error=False)
-            except OSError:
-                await asyncio.sleep(0.002)
-                continue
-            if reply.code == 200:
-                return time.perf_counter() - begun, end
-            await asyncio.sleep(0.002)
-            assert time.perf_counter() < begun + 60, f"{reply.code}: see {self.folder}"
+        end = await self._start("server", way, line, words, environment)
+        await answered(port, name)
+        return time.perf_counter() - begun, end
 
     async def worker(self, way: str) -> tuple[float, Callable[[], Awaitable[None]]]:
         """Start a worker; return the seconds that it took, and how to end it."""
@@ -214,10 +180,10 @@ class Bench:
             "PORT_DASHBOARD": str(ports[1]),
         }
         assert app.cmd is not None
-        arguments = ["dask-worker", self.scheduler.address, "--no-nanny", "--no-dashboard", "--name", name]
-        arguments += ["--host", "127.0.0.1", "--worker-port", str(ports[0]), "--nthreads", "1"]
-        arguments += ["--dashboard-address", f"127.0.0.1:{ports[1]}", "--memory-limit", "400MiB"]
-        arguments += [
+        words = ["dask-worker", self.scheduler.address, "--no-nanny", "--no-dashboard", "--name", name]
+        words += ["--host", "127.0.0.1", "--worker-port", str(ports[0]), "--nthreads", "1"]
+        words += ["--dashboard-address", f"127.0.0.1:{ports[1]}", "--memory-limit", "400MiB"]
+        words += [
             "--death-timeout",
             "60",
             "--local-directory",
@@ -227,7 +193,7 @@ class Bench:
         ]
         event = self.arrivals.expected[name] = asyncio.Event()
         begun = time.perf_counter()
-        end = await self._start("worker", way, app.cmd, arguments, environment)
+        end = await self._start("worker", way, app.cmd, words, environment)
         async with asyncio.timeout(60):
             await event.wait()
         return time.perf_counter() - begun, end
@@ -310,49 +276,52 @@ def _cpu_seconds(pid: int) -> float:
     return sum(map(int, stat[stat.rindex(")") + 2 :].split()[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def _row(name: str, times: list[float], of: float) -> str:
-    low, _, high = statistics.quantiles(times, n=4)
-    median = statistics.median(times)
-    return f"  {name:8} {1000 * median:7.0f} ms  ({1000 * low:.0f} to {1000 * high:.0f})   {median / of:5.2f}"
-
-
-async def run(rounds: int, workers: int) -> None:
-    """Print the figures."""
+async def measure(part: Part, rounds: int, workers: int) -> None:
+    """Measure starts and memory."""
     with tempfile.TemporaryDirectory(prefix="bench-prefork-") as folder:
         bench = Bench(Path(folder))
         await bench.open()
         try:
             for kind, start in (("server", bench.server), ("worker", bench.worker)):
-                times: dict[str, list[float]] = {way: [] for way in WAYS}
-                spent: dict[str, list[float]] = {way: [] for way in WAYS}
-                for number in range(rounds):
-                    for turn in range(len(WAYS)):
-                        way = WAYS[(number + turn) % len(WAYS)]
-                        seconds, end = await start(way)
-                        times[way].append(seconds)
-                        spent[way].append(_cpu_seconds(bench.last_pid))
-                        await end()
+
+                async def once(way: str, start: Start = start) -> Mapping[str, float]:
+                    seconds, end = await start(way)
+                    used = _cpu_seconds(bench.last_pid)
+                    await end()
+                    return {"wall": seconds, "cpu": used}
+
+                group = f"the start of a {kind}, from the order to its answer"
+                await part.in_turns(group, {way: partial(once, way) for way in WAYS}, rounds)
                 await bench.check()
-                for what, found in (("start", times), ("its processor time", spent)):
-                    print(f"{kind}, {what}: median of {rounds} (middle half), ratio to exec", flush=True)
-                    for way in WAYS:
-                        print(_row(way, found[way], statistics.median(found["exec"])), flush=True)
-            print(f"memory of one of {workers} workers, MiB")
+                for what in ("wall", "cpu"):
+                    part.ratio(group, f"prefork, {what}", f"exec, {what}")
+                    part.ratio(group, f"prefork, {what}", f"fork, {what}")
+            group = f"memory of one of {workers} workers"
             for way in ("exec", "prefork"):
-                rss, pss = await bench.memory(way, workers)
-                print(f"  {way:8} RSS {rss:6.1f}   PSS {pss:6.1f}", flush=True)
+                for name, size in zip(("RSS", "PSS"), await bench.memory(way, workers), strict=True):
+                    part.add(group, f"{way}, {name}", size, "MiB")
             for template in await bench.driver.templates():
                 assert template.pid is not None
-                sizes = resident(template.pid) / MIB, (proportional(template.pid) or 0) / MIB
-                print(f"  template of {template.kind}s: RSS {sizes[0]:.1f}   PSS {sizes[1]:.1f}")
+                group = f"memory of the template of {template.kind}s"
+                part.add(group, "RSS", resident(template.pid) / MIB, "MiB")
+                part.add(group, "PSS", (proportional(template.pid) or 0) / MIB, "MiB")
         finally:
             await bench.close()
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--workers", type=int, default=20)
+async def main() -> None:
+    """Read the arguments, and measure."""
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--workers", type=int)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     given = parser.parse_args()
-    asyncio.run(run(given.rounds, given.workers))
+    part = Part("prefork", method_of(__doc__), given.quick, given.seed)
+    await measure(
+        part, given.rounds or (3 if given.quick else 15), given.workers or (8 if given.quick else 20)
+    )
+    part.end(given.into)
+
+
+if __name__ == "__main__":
+    run(main)
