@@ -12,6 +12,7 @@ from .options import ADDRESS_VARIABLE, WorkerOptions, host_volumes
 from .tls import KEY_VARIABLE
 
 DRAIN_MODULE = "hubfleet.workers.drain"
+GUARD_MODULE = "hubfleet.workers.guard"
 
 KILL_GRACE_SECONDS = 30
 """From SIGTERM to SIGKILL; longer than `hubfleet.workers.drain.DRAIN_SECONDS`."""
@@ -45,7 +46,7 @@ def worker_command(options: WorkerOptions) -> str:
         *_ports(options),
         f"--nthreads {options.nthreads} --memory-limit {options.memory_limit}",
         f"--death-timeout {DEATH_TIMEOUT_SECONDS}",
-        f'--local-directory "$MESOS_SANDBOX" --preload {DRAIN_MODULE}',
+        f'--local-directory "$MESOS_SANDBOX" --preload {DRAIN_MODULE} --preload {GUARD_MODULE}',
         *(f"--preload {shlex.quote(module)}" for module in options.preload),
     ]
     if options.nanny:

@@ -23,6 +23,7 @@ from . import place
 from .adaptive import WorkersAdaptive, checked_options
 from .checks import MOST_WORKERS, text, whole_number
 from .following import follow
+from .guard import protect_local
 from .lease import LEASE_SECONDS
 from .tls import checked_security, encrypts
 from .trouble import Trouble
@@ -171,6 +172,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             dashboard=find_spec("bokeh") is not None,
             dashboard_address=self.dashboard_address,
         )
+        protect_local(self.scheduler, self.dashboard_address)
         address = self.scheduler.address
         self.scheduler_comm = rpc(address, connection_args=self.security.get_connection_args("client"))
         self.marathon_workers.scheduler_address = address
