@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
+from typing import Any
 
 import pytest
 import requests
@@ -101,3 +102,14 @@ async def test_the_workers_of_a_cluster_are_guarded(cluster: MarathonCluster) ->
     async with Client(cluster, asynchronous=True) as client:
         answer = await client.run(lambda dask_worker: dask_worker.http_server.handle_stream.__name__)
     assert list(answer.values()) == ["guarded"]
+
+
+@pytest.mark.parametrize(("address", "guarded"), [("127.0.0.1:0", True), (":0", False)])
+async def test_the_schedulers_dashboard_is_guarded_unless_all_are_to_see_it(
+    arguments: dict[str, Any], address: str, guarded: bool
+) -> None:
+    async with MarathonCluster(dashboard_address=address, **arguments) as cluster:
+        assert cluster.scheduler is not None
+        handler = cluster.scheduler.http_server.handle_stream
+        assert (handler.__name__ == "guarded") is guarded
+        assert await asyncio.to_thread(status_of, cluster.scheduler.http_server.port) == 200

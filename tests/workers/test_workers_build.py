@@ -17,6 +17,7 @@ from hubfleet.api import labels
 from hubfleet.api.app import App
 from hubfleet.workers.build import (
     DRAIN_MODULE,
+    GUARD_MODULE,
     KILL_GRACE_SECONDS,
     build_app,
     without_secrets,
@@ -67,7 +68,7 @@ def test_the_command_becomes_these_arguments_whatever_is_in_paths_and_variables(
         *("--name", "a_b.instance-1._app.1", "--host", "10.0.0.2", "--worker-port", "31001"),
         *("--dashboard-address", "10.0.0.2:31002", "--nthreads", "3"),
         *("--memory-limit", str(1000 * 2**20 * 8 // 10), "--death-timeout", "60"),
-        *("--local-directory", TASK["MESOS_SANDBOX"], "--preload", DRAIN_MODULE),
+        *("--local-directory", TASK["MESOS_SANDBOX"], "--preload", DRAIN_MODULE, "--preload", GUARD_MODULE),
     ]
     assert not Path("broken").exists()
 

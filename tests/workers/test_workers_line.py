@@ -9,7 +9,7 @@ import pytest
 
 from hubfleet.api.app import App
 from hubfleet.backend.drivers.prefork_line import read_command
-from hubfleet.workers.build import DRAIN_MODULE, build_app, worker_command
+from hubfleet.workers.build import DRAIN_MODULE, GUARD_MODULE, build_app, worker_command
 from hubfleet.workers.options import WorkerOptions
 
 EVERYTHING: dict[str, Any] = {
@@ -36,7 +36,7 @@ def after(option: str, line: list[str]) -> list[str]:
 def test_options_become_arguments() -> None:
     line = words(**EVERYTHING)
     assert after("--resources", line) == ["GPU=2.0 MEM=10000000000.0"]
-    assert after("--preload", line) == [DRAIN_MODULE, "mine.setup", "/data/it's mine.py"]
+    assert after("--preload", line) == [DRAIN_MODULE, GUARD_MODULE, "mine.setup", "/data/it's mine.py"]
     assert after("--preload-nanny", line) == [DRAIN_MODULE]
     assert after("--lifetime", line) == ["3600.0s"]
     assert after("--lifetime-stagger", line) == ["300.0s"]
@@ -115,7 +115,7 @@ def test_the_backend_can_fork_a_worker_instead_of_executing_it(options: dict[str
     assert line is not None
     assert line.kind == "worker"
     assert after("--name", list(line.words)) == ["a.instance-1._app.1"]
-    assert after("--preload", list(line.words))[1:] == list(taken.preload)
+    assert after("--preload", list(line.words))[2:] == list(taken.preload)
 
 
 @pytest.mark.parametrize(
