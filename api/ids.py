@@ -82,9 +82,20 @@ def dask_path(prefix: str, user: str) -> str:
     return f"{user_path(prefix, user)}/dask"
 
 
-def workers_app_id(dask_root: str, cluster: str) -> str:
-    """Return the id of the workers' app of one cluster."""
-    return f"{canonical(dask_root)}/{segment(cluster)}/workers"
+def cluster_path(dask_root: str, cluster: str) -> str:
+    """Return the group that holds the apps of one Dask cluster."""
+    return f"{canonical(dask_root)}/{segment(cluster)}"
+
+
+def workers_app_id(dask_root: str, cluster: str, group: str = "") -> str:
+    """Return the id of the workers' app of one cluster, or of a further group of workers in it."""
+    root = cluster_path(dask_root, cluster)
+    return f"{root}/groups/{segment(group)}" if group else f"{root}/workers"
+
+
+def scheduler_app_id(dask_root: str, cluster: str) -> str:
+    """Return the id of the app that is the scheduler of one cluster."""
+    return f"{cluster_path(dask_root, cluster)}/scheduler"
 
 
 def canonical(app_id: str) -> str:

@@ -65,6 +65,8 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
     dashboard_address
         Where the dashboard listens. The default is seen on this machine only, since a
         dashboard asks for no credential; ``":0"`` is seen by all.
+    scheduler_port
+        Port of the scheduler; 0 for any that is free.
     drain_seconds
         How long running tasks may take to end when `scale` takes workers away.
     asynchronous, loop
@@ -108,6 +110,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         host: str | None = None,
         security: Security | bool | None = None,
         dashboard_address: str = "127.0.0.1:0",
+        scheduler_port: int = 0,
         drain_seconds: float = 60.0,
         asynchronous: bool = False,
         loop: IOLoop | None = None,
@@ -117,6 +120,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         # All that can be wrong with the arguments is found before there is anything to close.
         self._first_workers = whole_number("n_workers", n_workers, 0, MOST_WORKERS)
         self.host = place.own_host(host)
+        self._scheduler_port = whole_number("scheduler_port", scheduler_port, 0, 65535)
         self.dashboard_address = text("dashboard_address", dashboard_address)
         self.security = checked_security(security)
         self.marathon_workers = MarathonWorkers(
@@ -166,7 +170,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             self._quieten.enter_context(silence_logging_cmgr(self._silence_logs))
         self.scheduler = await Scheduler(
             host=self.host,
-            port=0,
+            port=self._scheduler_port,
             protocol="tls://" if encrypts(self.security) else "tcp://",
             security=self.security,
             dashboard=find_spec("bokeh") is not None,
