@@ -62,6 +62,7 @@ class Watcher:
         self._apps: dict[str, AppStatus] = {}
         self._touched: dict[str, int] = {}  # app id -> the count of the last event about it
         self._count = 0
+        self._before: dict[str, list[Event]] = {}  # of apps that are not in memory, for `learn`
         self._sighted = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
         self._listeners: dict[str, list[deque[Event]]] = {}
@@ -123,6 +124,30 @@ class Watcher:
         if not self.sighted:
             raise StateUnknown(f"the apps of {self.client!r} are unknown: it cannot be followed now")
         return list(self._apps.values())
+
+    def learn(self, created: AppStatus) -> None:
+        """Take the answer to the creation of an app into memory, with what the events have told of it since.
+
+        So who created it need not wait until it was asked for, which takes a busy backend its time. What
+        memory already holds, and what was removed again, stays as it is.
+        """
+        since = created.version
+        if not self.sighted or since is None or created.id in self._apps or not self._mine(created.id):
+            return
+        later = [
+            event
+            for event in self._before.pop(created.id, [])
+            if event.timestamp is None or event.timestamp >= since
+        ]
+        if any(event.event_type == "app_terminated_event" for event in later):
+            return
+        for event in later:
+            if event.event_type == "status_update_event":
+                created = with_task_update(created, event)
+        self._count += 1
+        self._touched[created.id] = self._count  # an answer that is under way may be older
+        self._put(created.id, created)
+        self._announce(created.id)
 
     async def wait_for(
         self, app_id: str, condition: Callable[[AppStatus | None], bool], timeout: float | None = None
@@ -255,6 +280,9 @@ class Watcher:
             self._touched[app_id] = self._count + 1
             self._put(app_id, listed.get(app_id))
         self._count += 1
+        self._before = {
+            app_id: events for app_id, events in self._before.items() if self._touched.get(app_id, -1) > begun
+        }
         self._touched = {
             app_id: count for app_id, count in self._touched.items() if app_id in self._apps or count > begun
         }
@@ -294,6 +322,7 @@ class Watcher:
             self._apps.pop(app_id, None)
         else:
             self._apps[app_id] = app
+            self._before.pop(app_id, None)
 
     def _mark_stale(self, app_id: str) -> None:
         self._stale.add(app_id)
@@ -313,6 +342,8 @@ class Watcher:
                 listener.append(event)
             if not self._apply(app_id, event):
                 self._mark_stale(app_id)
+            if app_id not in self._apps:
+                self._before.setdefault(app_id, []).append(event)
             self._announce(app_id, event)
 
     def _apply(self, app_id: str, event: Event) -> bool:

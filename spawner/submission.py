@@ -134,7 +134,9 @@ class Submission:
         client, app = self.link.client, self.app
         existed, self.may_exist = self.may_exist, True
         try:
-            self.since = (await client.create_app(app)).version
+            created = await client.create_app(app)
+            self.since = created.version
+            self.link.watcher.learn(created)
             return
         except Conflict:
             present = await self.look_up()

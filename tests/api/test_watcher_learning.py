@@ -1,0 +1,86 @@
+"""What the answer to a creation tells, the watcher need not ask for; what is gone never comes back by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from conftest import RunningBackend
+
+from hubfleet.api.app import App
+from hubfleet.api.client import Client
+from hubfleet.api.status import AppStatus, Event
+from hubfleet.api.watcher import Watcher
+
+CREATED = "2026-01-01T00:00:01.000Z"
+
+
+class BusyClient(Client):
+    """A client of a backend that answers no question about an app."""
+
+    async def get_app(self, app_id: str) -> AppStatus:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.fixture
+async def watcher(backend: RunningBackend) -> AsyncIterator[Watcher]:
+    client = BusyClient(backend.url, token=backend.admin_token)
+    watcher = Watcher(client)
+    watcher.start()
+    assert await watcher.wait_sighted(10)
+    yield watcher
+    await watcher.close()
+    client.close()
+
+
+async def test_an_app_is_seen_to_run_without_a_question(watcher: Watcher, backend: RunningBackend) -> None:
+    app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
+    watcher.learn(await backend.client.create_app(app))
+    found = await watcher.wait_for("/new", lambda app: app is not None and app.tasks_running == 1, 10)
+    assert found is not None
+    assert found.tasks[0].ports
+
+
+async def test_events_that_came_before_the_answer_count(watcher: Watcher) -> None:
+    watcher._take(event("status_update_event", "02", taskId="t", taskStatus="TASK_RUNNING", ports=[7]))
+    watcher.learn(created())
+    assert [task.ports for task in watcher.apps()[0].tasks] == [[7]]
+
+
+async def test_events_of_a_former_app_of_this_id_do_not_count(watcher: Watcher) -> None:
+    watcher._take(event("status_update_event", "00", taskId="t", taskStatus="TASK_RUNNING", ports=[7]))
+    watcher._take(event("app_terminated_event", "00"))
+    watcher.learn(created())
+    assert [app.tasks for app in watcher.apps()] == [[]]
+
+
+async def test_what_was_removed_before_the_answer_came_stays_gone(watcher: Watcher) -> None:
+    watcher._take(event("app_terminated_event", "02"))
+    watcher.learn(created())
+    assert watcher.apps() == []
+
+
+async def test_what_memory_holds_already_is_newer_than_the_answer(watcher: Watcher) -> None:
+    watcher.learn(created())
+    watcher._take(event("status_update_event", "02", taskId="t", taskStatus="TASK_RUNNING", ports=[7]))
+    watcher.learn(created())
+    assert watcher.apps()[0].tasks_running == 1
+
+
+async def test_a_blind_watcher_learns_nothing(backend: RunningBackend) -> None:
+    watcher = Watcher(backend.client)
+    watcher.learn(created())
+    assert watcher._apps == {}
+
+
+def created() -> AppStatus:
+    return AppStatus.from_wire({"id": "/a", "cmd": "x", "version": CREATED})
+
+
+def event(kind: str, second: str, **fields: object) -> Event:
+    timestamp = f"2026-01-01T00:00:{second}.000Z"
+    version = CREATED if second > "01" else "2026-01-01T00:00:00.000Z"
+    body = {"eventType": kind, "timestamp": timestamp, "appId": "/a", "host": "h", "version": version}
+    return Event.from_wire({**body, **fields})
