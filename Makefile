@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench-backend bench-prefork bench-hub-restart bench-spawner clean
+.PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench-backend bench-prefork bench-hub-restart bench-spawner bench bench-quick bench-check clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -18,6 +18,8 @@ help:
 	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
 	@echo "make bench-hub-restart   how much longer a hub takes to restart when servers run"
 	@echo "make bench-spawner   logins, storms of them and polls, beside JupyterHub's own spawner"
+	@echo "make bench    all of these into bench/results and docs/performance.md; bench-quick: the short runs"
+	@echo "make bench-check   whether a ratio got worse than in the committed short run"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -58,6 +60,15 @@ bench-hub-restart: environment
 
 bench-spawner: environment
 	@$(VENV)/python bench/spawner.py
+
+bench: environment
+	@$(VENV)/python bench/run.py
+
+bench-quick: environment
+	@$(VENV)/python bench/run.py --quick
+
+bench-check: environment
+	@$(VENV)/python bench/check.py
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

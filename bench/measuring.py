@@ -15,6 +15,7 @@ import math
 import os
 import platform
 import random
+import re
 import secrets
 import signal
 import sqlite3
@@ -74,6 +75,8 @@ class Ratio:
 
     Parameters
     ----------
+    samples
+        Of that of both which has fewer.
     goal
         What it should not exceed, or None.
     """
@@ -84,6 +87,7 @@ class Ratio:
     value: float
     low: float
     high: float
+    samples: int
     goal: float | None = None
 
 
@@ -188,7 +192,9 @@ class Part:
         assert pair[0] is not None
         assert pair[1] is not None
         value, low, high = ratio_of(pair[0].samples, pair[1].samples, random.Random(0))
-        self.ratios.append(Ratio(ours[0], ours[1], others[1], value, low, high, goal))
+        of = others[1] if others[0] == ours[0] else f"{others[1]} ({others[0]})"
+        samples = min(len(figure.samples) for figure in pair if figure is not None)
+        self.ratios.append(Ratio(ours[0], ours[1], of, value, low, high, samples, goal))
 
     # -- the record -------------------------------------------------------------------
 
@@ -226,8 +232,13 @@ class Part:
             found = json.loads(into.read_text()) if into.exists() else {"parts": {}}
             found["parts"][self.name] = record
             into.parent.mkdir(parents=True, exist_ok=True)
-            # A list of samples is one line, so that two records can be compared by eye.
-            into.write_text(json.dumps({**found, **about_the_run()}, indent=1, default=str) + "\n")
+            into.write_text(text_of({**found, **about_the_run()}))
+
+
+def text_of(results: Mapping[str, Any]) -> str:
+    """Return a results file; a list of numbers is one line, so that two files can be compared by eye."""
+    text = json.dumps(results, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[\s\d.,e+-]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def _thinned(samples: Sequence[float], most: int = 500) -> Sequence[float]:

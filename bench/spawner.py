@@ -257,7 +257,7 @@ async def main() -> None:
             if name == "starts":
                 await starts(part, folder, 2 if given.quick else 10)
             elif name == "storms":
-                sizes = (1, 40, 20) if given.quick else (3, 200, 50)
+                sizes = (1, 40, 20) if given.quick else (2, 200, 50)
                 await storms(part, folder, *sizes)
             else:
                 await polls(part, StubBackend(folder), [1000] if given.quick else [1000, 5000])
