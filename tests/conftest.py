@@ -24,7 +24,7 @@ import pytest
 
 from hubfleet.api.client import Client
 from hubfleet.api.errors import BackendError
-from hubfleet.backend.drivers.hierarchies import sweep_abandoned
+from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
 

@@ -35,7 +35,7 @@ def worker_command(options: WorkerOptions) -> str:
     Notes
     -----
     It is of the form that our backend forks from a warm template instead of executing it
-    (``hubfleet.backend.drivers.prefork_line``), which takes a tenth of the time.
+    (``hubfleet.backend.drivers.prefork.line``), which takes a tenth of the time.
     """
     parts = [
         f"exec {shlex.quote(options.python)} -m distributed.cli.dask_worker",

@@ -27,8 +27,8 @@ import sys
 import time
 from contextlib import suppress
 
-from .cgroups import Groups
-from .hierarchies import find_groups
+from .isolation.cgroups import Groups
+from .isolation.hierarchies import find_groups
 from .journal import NAME as JOURNAL
 from .journal import Journal
 from .launcher_server import Server

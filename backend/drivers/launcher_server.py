@@ -46,10 +46,10 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from .cgroups import Groups
 from .custody import Task
+from .isolation.cgroups import Groups
+from .isolation.mounts import can_mount
 from .journal import Journal, Record
-from .mounts import can_mount
 from .order import Order, StartError
 from .rotation import Rotation
 from .supervisor import Supervisor

@@ -10,7 +10,7 @@ import pwd
 import resource
 import signal
 
-from . import mounts
+from .isolation import mounts
 from .order import Order, StartError
 
 

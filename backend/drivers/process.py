@@ -17,8 +17,8 @@ from hubfleet.api.rules import Violation
 
 from .adoption import SANDBOXES
 from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Template, Usage
-from .cgroups import Groups
 from .gpus import count_gpus
+from .isolation.cgroups import Groups
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message, wish_for_templates
 from .launcher_server import MOUNTS
 from .machine import find_free_ports, find_taken_ports, free_disk, usable_cpus, usable_memory

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from functools import partial
 
 from .adoption import find_lost
-from .cgroups import Groups
 from .commands import Commands, Done
 from .custody import LONGEST_PAUSE, Settled, Sweep, Task
 from .fork import Forked, fork_task, read_outcome, split_outcome
+from .isolation.cgroups import Groups
+from .isolation.limits import Limits
 from .journal import Journal, Record
-from .limits import Limits
 from .order import Order, StartError
-from .prefork import Templates
+from .prefork.templates import Templates
 from .proctree import Process, Snapshot, boot_id, read_process, send_signal
 
 _REWRITE_LINES = 5000

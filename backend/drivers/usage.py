@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 
 from .base import Usage
-from .cgroups import Groups, limit_of
-from .limits import proportional, resident
+from .isolation.cgroups import Groups, limit_of
+from .isolation.limits import proportional, resident
 from .proctree import Snapshot, read_process
 
 _TICKS = os.sysconf("SC_CLK_TCK")

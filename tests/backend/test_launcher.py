@@ -890,9 +890,7 @@ def test_a_launcher_that_is_not_root_runs_tasks_as_itself(tmp_path: Path) -> Non
     package = Path("/tmp") / f"hubfleet-test-{uuid.uuid4().hex}"
     site = Site(package / "state")
     try:
-        (package / "launch").mkdir(parents=True)
-        for file in drivers.glob("[!_]*.py"):
-            shutil.copy(file, package / "launch")
+        shutil.copytree(drivers, package / "launch", ignore=shutil.ignore_patterns("__*"))
         package.chmod(0o777)
         command = ["/usr/bin/python3", "-m", "launch.launcher", str(site.state_dir)]
         subprocess.run(command, check=True, cwd=package, user="nobody", group="nogroup", timeout=DEADLINE)

@@ -18,7 +18,7 @@ from driving import DEADLINE, Site, kill_launcher, lives, next_exit, wait_until
 from rest import Rest, eventually
 
 from hubfleet.backend.drivers import TaskExit, TaskSpec
-from hubfleet.backend.drivers.cgroups import Groups
+from hubfleet.backend.drivers.isolation.cgroups import Groups
 from hubfleet.backend.drivers.process import ProcessDriver
 
 HELD = (

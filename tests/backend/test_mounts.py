@@ -153,10 +153,8 @@ def test_without_root_a_launcher_mounts_in_a_user_namespace_and_guards_memory() 
     """With the system's interpreter and a copy of the launcher's files, which another account can read."""
     place = Path("/tmp") / f"hubfleet-test-{uuid.uuid4().hex}"
     state = place / "state"
-    (place / "launch").mkdir(parents=True)
     try:
-        for file in Path(prepare.__file__).parent.glob("[!_]*.py"):
-            shutil.copy(file, place / "launch")
+        shutil.copytree(Path(prepare.__file__).parent, place / "launch", ignore=shutil.ignore_patterns("__*"))
         (place / "data").mkdir()
         (place / "data" / "word").write_text("found\n")
         place.chmod(0o777)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubfleet.backend.drivers.prefork_line import environment_from_shell, read_command
+from hubfleet.backend.drivers.prefork.line import environment_from_shell, read_command
 from hubfleet.spawner.command import shell_line
 from hubfleet.workers.build import worker_command
 from hubfleet.workers.options import WorkerOptions

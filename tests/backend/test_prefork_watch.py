@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hubfleet.backend.drivers.template_watch import ALL_VARIABLES, Watch
+from hubfleet.backend.drivers.prefork.watch import ALL_VARIABLES, Watch
 
 MODULES = {
     "wa_plain": "import json",

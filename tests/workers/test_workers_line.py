@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hubfleet.api.app import App
-from hubfleet.backend.drivers.prefork_line import read_command
+from hubfleet.backend.drivers.prefork.line import read_command
 from hubfleet.workers.build import DRAIN_MODULE, GUARD_MODULE, build_app, worker_command
 from hubfleet.workers.options import WorkerOptions
 

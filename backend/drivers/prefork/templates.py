@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from .order import Order
-from .prefork_child import Arrived, Asked
-from .prefork_line import KINDS, read_command
-from .proctree import MARKER
+from ..order import Order
+from ..proctree import MARKER
+from .asked import Arrived, Asked
+from .line import KINDS, read_command
 
 ANSWER_SECONDS = 3.0
 """A template that has forked nothing for so long, although it was asked to, hangs."""
@@ -57,7 +57,7 @@ import types
 package = types.ModuleType("hubfleet_launcher")
 package.__path__ = [sys.argv[1]]
 sys.modules[package.__name__] = package
-from hubfleet_launcher.template import main
+from hubfleet_launcher.prefork.template import main
 main(sys.argv[2:])()
 """
 
@@ -241,7 +241,7 @@ class Templates:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptor = theirs.fileno()
         theirs.set_inheritable(True)
-        home = os.path.dirname(os.path.abspath(__file__))
+        home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         arguments = [home, kind, str(descriptor), str(os.getpid()), ",".join(Order.__slots__)]
         # What the interpreter needs, and the marker of who started us.
         kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", MARKER) if name in os.environ}

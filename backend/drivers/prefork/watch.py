@@ -36,7 +36,7 @@ _CALLS = (
     (uuid, "uuid1"),
 )
 # Who imports it all, and depends on nothing of it.
-_IMPORTER = f"{__package__}.template_imports"
+_IMPORTER = f"{__package__}.imports"
 # It keeps what it finds in itself, whoever asks, and knows what to do about it.
 _KEEPS = "sysconfig"
 # What they find is their caller's, and they keep nothing of it.

@@ -17,11 +17,11 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .order import Order
-from .prefork_line import Line, environment_from_shell, read_command
-from .proctree import MARKER
-from .template_imports import Stock, Unfit
-from .template_repairs import Stale, repair
+from ..order import Order
+from ..proctree import MARKER
+from .imports import Stock, Unfit
+from .line import Line, environment_from_shell, read_command
+from .repairs import Stale, repair
 from .visible import show
 
 _LONGEST_SCRIPT = 4096
@@ -223,7 +223,7 @@ def _set_signals() -> None:
 
 def _forget_template() -> None:
     """Leave nothing behind that a new interpreter has not, but modules that the program will need."""
-    package = __package__ or ""
+    package = __name__.partition(".")[0]
     for name in list(sys.modules):
         if name == package or name.startswith(f"{package}."):
             del sys.modules[name]

@@ -14,8 +14,8 @@ import signal
 import socket
 from collections.abc import Callable
 
-from .fork import Forked
-from .order import Order
+from ..fork import Forked
+from ..order import Order
 
 Arrived = Callable[["Forked | None"], None]
 """Told of the new process, which waits for its release, or that there is none."""
@@ -129,7 +129,7 @@ class _Ordered(Forked):
 
 
 def _write(order: Order) -> int:
-    """Return a descriptor of an order, in memory, as `hubfleet.backend.drivers.template.unpack` takes it."""
+    """Return a descriptor of an order, in memory, as `template.unpack` takes it."""
     memory = os.memfd_create("order", os.MFD_CLOEXEC)
     try:
         with open(memory, "wb", closefd=False) as file:

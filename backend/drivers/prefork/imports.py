@@ -1,7 +1,7 @@
 """What a template has imported, and whether that is what a task would import now.
 
-A template imports what tasks of its kind will need, and watches itself doing it (`template_watch`). What a
-module looked at that belongs to a task is made good in the task (`template_repairs`); where nobody knows how,
+A template imports what tasks of its kind will need, and watches itself doing it (`watch`). What a
+module looked at that belongs to a task is made good in the task (`repairs`); where nobody knows how,
 the module and all that depend on it are given up again, and the task imports them itself; and a variable
 whose value must be the same for template and task is remembered, so that other tasks are executed instead.
 """
@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 
-from .prefork_line import MODULES
-from .template_repairs import REPAIRED
-from .template_watch import ALL_VARIABLES, Value, Watch
+from .line import MODULES
+from .repairs import REPAIRED
 from .visible import end_with_parent
+from .watch import ALL_VARIABLES, Value, Watch
 
 _SERVICES = (
     *("api", "config", "contents", "events", "kernels", "kernelspecs", "nbconvert", "security", "sessions"),

@@ -1,6 +1,6 @@
 """A template: a quiet process that has imported what tasks need, and is forked into them.
 
-Run by `hubfleet.backend.drivers.prefork` in the launcher, to which it is bound by one socket: it ends when
+Run by `templates` in the launcher, to which it is bound by one socket: it ends when
 that does, and when the launcher does. It has no task's environment and is told no task's order. Each message
 on the socket brings the two descriptors of one new task; the process that is forked tells its id through the
 first, gets its order there once that has been journaled, and goes on as `fork.become_task` has it. It is a
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from .fork import become_task, execute
-from .order import Bind, Order, StartError
-from .template_child import become, run
-from .template_imports import Stock, Unfit, check_quiet
+from ..fork import become_task, execute
+from ..order import Bind, Order, StartError
+from .child import become, run
+from .imports import Stock, Unfit, check_quiet
 from .visible import end_with_parent, show, show_own_files
 
 _MOST_REASON = 500  # bytes

@@ -21,7 +21,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .order import Bind, StartError
+from ..order import Bind, StartError
 
 _MOST_SHOWN = 512
 """Entries of a directory that is shown again: each is a mount."""

@@ -1,8 +1,8 @@
 """What modules took note of when the template imported them, put right for the task that it has become.
 
 Each repair does what the import would do now. It says which of the module's looks at its surroundings it is
-good for, by the names that `template_watch` gives them; a look that no repair is good for costs speed, never
-correctness (`template_imports`).
+good for, by the names that `watch` gives them; a look that no repair is good for costs speed, never
+correctness (`imports`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from .template_watch import ALL_VARIABLES
+from .watch import ALL_VARIABLES
 
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
 
