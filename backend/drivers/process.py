@@ -17,6 +17,7 @@ from hubfleet.api.rules import Violation
 
 from .adoption import SANDBOXES
 from .base import DriverError, Offer, Output, StartRefused, TaskExit, TaskSpec, Template, Usage
+from .exits import Exits
 from .gpus import count_gpus
 from .isolation.cgroups import Groups
 from .launcher_client import CALL_SECONDS, ConnectionLost, LauncherClient, Message, wish_for_templates
@@ -126,9 +127,7 @@ class ProcessDriver:
         self._offer: Offer | None = None
         self._leaders: dict[str, tuple[int, float]] = {}
         self._commands = asyncio.Semaphore(_MOST_COMMANDS)
-        self._ended: dict[str, TaskExit] = {}
-        # One queue for each reader of `exits`; None is the end.
-        self._readers: set[asyncio.Queue[TaskExit | None]] = set()
+        self._exits = Exits()
 
     @property
     def launcher_pid(self) -> int | None:
@@ -153,8 +152,7 @@ class ProcessDriver:
     async def close(self) -> None:
         """Let go of the launcher. Running tasks keep running; readers of `exits` come to an end."""
         await self._client.close()
-        for reader in self._readers:
-            reader.put_nowait(None)
+        self._exits.close()
 
     def offers(self) -> Sequence[Offer]:
         """Return the one place there is: this machine, as it was when the driver opened."""
@@ -213,7 +211,7 @@ class ProcessDriver:
             why = result["executed"]
             how = f"was executed after all, since {why}" if why else "was forked"
             log.info("task %s: from the template of %ss it %s", spec.task_id, kind, how)
-        if spec.task_id not in self._ended:
+        if spec.task_id not in self._exits:
             self._leaders[spec.task_id] = pid, spec.mem if self._enforce_memory else 0
         return pid
 
@@ -276,7 +274,7 @@ class ProcessDriver:
         DriverError
             If the task still runs, or the sandbox cannot be removed.
         """
-        ended = task_id in self._ended
+        ended = task_id in self._exits
         if not ended:
             # Unknown here: the launcher must say first that it does not run.
             _result(await self._client.call("forget", task_id=task_id))
@@ -287,7 +285,7 @@ class ProcessDriver:
         if ended:
             # Last, so that a crash in between leaves the record that leads to the sandbox.
             _result(await self._client.call("forget", task_id=task_id))
-        self._ended.pop(task_id, None)
+        self._exits.forget(task_id)
 
     async def read_output(self, task_id: str, name: str, offset: int, length: int) -> Output | None:
         """Return a part of the ``stdout`` or ``stderr`` of a task, or None if there is no such output."""
@@ -319,18 +317,9 @@ class ProcessDriver:
         except OSError as error:
             raise DriverError(f"The sandboxes cannot be listed: {error}") from error
 
-    async def exits(self) -> AsyncIterator[TaskExit]:
+    def exits(self) -> AsyncIterator[TaskExit]:
         """Yield the end of every task that has not been forgotten, those before this call first."""
-        reader: asyncio.Queue[TaskExit | None] = asyncio.Queue()
-        for exit_ in self._ended.values():
-            reader.put_nowait(exit_)
-        self._readers.add(reader)
-        try:
-            while (exit_or_end := await reader.get()) is not None:
-                if exit_or_end.task_id in self._ended:
-                    yield exit_or_end
-        finally:
-            self._readers.discard(reader)
+        return self._exits.follow()
 
     def _make_directories(self) -> None:
         # Passing through is not reading: files in here are 0600, sandboxes 0700.
@@ -384,10 +373,7 @@ class ProcessDriver:
     def _note_exit(self, task: Message) -> None:
         exit_ = _exit_of(task)
         self._leaders.pop(exit_.task_id, None)
-        if exit_.task_id not in self._ended:
-            self._ended[exit_.task_id] = exit_
-            for reader in self._readers:
-                reader.put_nowait(exit_)
+        self._exits.note(exit_)
 
 
 def _exit_of(task: Message) -> TaskExit:

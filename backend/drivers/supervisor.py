@@ -21,13 +21,14 @@ from functools import partial
 from .adoption import find_lost
 from .commands import Commands, Done
 from .custody import LONGEST_PAUSE, Settled, Sweep, Task
+from .finding import Finder
 from .fork import Forked, fork_task, read_outcome, split_outcome
 from .isolation.cgroups import Groups
 from .isolation.limits import Limits
 from .journal import Journal, Record
 from .order import Order, StartError
 from .prefork.templates import Templates
-from .proctree import Process, Snapshot, boot_id, read_process, send_signal
+from .proctree import boot_id, read_process, send_signal
 
 _REWRITE_LINES = 5000
 
@@ -71,8 +72,8 @@ class Supervisor:
         # Tasks for which a template was asked, and who waits for them.
         self._asked: dict[str, list[Settled]] = {}
         self.templates = Templates(watch, unwatch, log)
-        self._snapshot: Snapshot | None = None
         self.tasks: dict[str, Task] = {}
+        self._finder = Finder(self.tasks, groups)
 
     @property
     def busy(self) -> bool:
@@ -144,7 +145,7 @@ class Supervisor:
         order.sandbox = task.record.sandbox
         order.groups = self._groups.entrances(order.task_id)
         self._commands.start(order, seconds, done)
-        self._snapshot = None
+        self._finder.expire()
 
     def signal(self, task_id: str, signum: int) -> None:
         """Send a signal to every process of a task; a task that is gone is no error."""
@@ -153,9 +154,7 @@ class Supervisor:
         task = self.tasks.get(task_id)
         if task is None or task.record.ended:
             return
-        if self._snapshot is None:
-            self._snapshot = self._look()
-        processes = self._find_processes(task, self._snapshot)
+        processes = self._finder.of_task(task)
         if signum == signal.SIGKILL:
             self._groups.kill(task_id)
         for process in processes:
@@ -211,12 +210,12 @@ class Supervisor:
         sweeping = [(task, task.sweep) for task in self.tasks.values() if task.sweep is not None]
         due = [(task, sweep) for task, sweep in sweeping if sweep.due <= now]
         if due:
-            snapshot = self._look()
+            self._finder.look()
             for task, sweep in due:
-                self._sweep(task, sweep, snapshot, now)
+                self._sweep(task, sweep, now)
         due_look = self._hold_to_limits()
         # What was seen in this turn of the loop may be wrong in the next.
-        self._snapshot = None
+        self._finder.expire()
         times = [sweep.due for task, sweep in sweeping if task.sweep is not None]
         if due_look is not None:
             times.append(due_look)
@@ -238,18 +237,11 @@ class Supervisor:
             for task_id, task in self.tasks.items()
             if task.runs and task.record.mem > 0 and task.record.excess is None
         ]
-        found, due = self._limits.look(limited, self._ids_of)
+        found, due = self._limits.look(limited, self._finder.ids_of)
         for task_id, excess in found.items():
             self.tasks[task_id].record.excess = excess
             self.signal(task_id, signal.SIGKILL)
         return due
-
-    def _ids_of(self, task_id: str) -> list[int]:
-        if self._groups.bases:
-            return self._groups.processes(task_id)
-        if self._snapshot is None:
-            self._snapshot = self._look()
-        return [process.pid for process in self._find_processes(self.tasks[task_id], self._snapshot)]
 
     def _arrived(self, order: Order, forked: Forked | None) -> None:
         """Go on with a task for which a template was asked, with the process that came or without."""
@@ -282,7 +274,7 @@ class Supervisor:
 
     def _take_charge(self, order: Order, forked: Forked) -> Task:
         """Write a new process down, and release it."""
-        self._snapshot = None
+        self._finder.expire()
         process = read_process(forked.pid)
         if process is None:
             # Not reaped yet, so it is there; only a /proc that hides it can be the reason.
@@ -347,30 +339,13 @@ class Supervisor:
         os.close(handle)
         task.sweep = Sweep(time.monotonic())
 
-    def _look(self) -> Snapshot:
-        tasks = [task for task in self.tasks.values() if not task.record.ended]
-        leaders = {task.record.pid for task in tasks if task.watched}
-        return Snapshot(leaders, since=min((task.record.started for task in tasks), default=0))
-
-    def _find_processes(self, task: Task, snapshot: Snapshot) -> list[Process]:
-        processes = snapshot.of_task(
-            task.record.task_id, task.leader, task.known, leader_was_watched=task.watched
-        )
-        seen = {process.pid for process in processes}
-        for pid in self._groups.processes(task.record.task_id):
-            process = None if pid in seen else read_process(pid)
-            if process is not None and not process.dead:
-                processes.append(process)
-        task.known = {process.identity for process in processes}
-        return processes
-
-    def _sweep(self, task: Task, sweep: Sweep, snapshot: Snapshot, now: float) -> None:
+    def _sweep(self, task: Task, sweep: Sweep, now: float) -> None:
         """Kill what is left of a task whose leader has ended; if nothing is, the task has ended."""
-        remains = self._find_processes(task, snapshot)
+        remains = self._finder.of_task(task)
         if not self._asked and not any(other.runs for other in self.tasks.values()):
             # With no task running, whatever came to us as subreaper is left over from one that ran.
             own = self.templates.pids | {self._commands.guard.pid}
-            remains += snapshot.descendants(os.getpid(), but=own)
+            remains += self._finder.below(os.getpid(), but=own)
         if not remains:
             self._end(task)
         elif now >= sweep.until:
