@@ -7,6 +7,7 @@ the definitions of the apps in it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -25,7 +26,7 @@ from .records import GroupRecord
 from .state import State
 
 MAX_AT_ONCE = 1000
-"""Most apps in the body of one change, so that nobody waits long for its turn."""
+"""Most apps, and most groups, in the body of one change, so that nobody waits long for its turn."""
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ class Reader:
 
     def __init__(self, cannot: Cannot) -> None:
         self._cannot = cannot
-        self._count = 0
+        self._count: Counter[str] = Counter()
         self._shapes: list[dict[str, Any]] = []
         self._broken: list[Violation] = []
 
@@ -169,9 +170,7 @@ class Reader:
         return None
 
     def _app(self, body: Any, group: str) -> App:
-        self._count += 1
-        if self._count > MAX_AT_ONCE:
-            raise ChangeRefused(f"a change has at most {MAX_AT_ONCE} apps: send them in parts")
+        self._take("apps")
         if isinstance(body, dict) and isinstance(paths := body.get("dependencies"), list):
             # Seen from the group, where those of an app that is sent alone are seen from the app.
             absolute = [(resolved(path, group) or "/") if isinstance(path, str) else path for path in paths]
@@ -181,6 +180,7 @@ class Reader:
         return app
 
     def _group(self, body: Any, group: str) -> GroupUpdate:
+        self._take("groups")
         update = read(body)
         if update.id is None:
             raise WrongShape([{"path": "/id", "errors": ["error.path.missing"]}])
@@ -192,6 +192,11 @@ class Reader:
             raise NotValid(broken)
         _require_child(child, group)
         return update
+
+    def _take(self, what: str) -> None:
+        self._count[what] += 1
+        if self._count[what] > MAX_AT_ONCE:
+            raise ChangeRefused(f"a change has at most {MAX_AT_ONCE} {what}: send them in parts")
 
     def _unique(self, ids: Iterable[str], place: str) -> None:
         found = list(ids)

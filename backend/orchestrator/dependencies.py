@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from hubfleet.api.app import App
-from hubfleet.api.ids import canonical, is_within
+from hubfleet.api.ids import canonical
 
 from ..records import GroupRecord
 
@@ -35,19 +36,24 @@ def levels(
     Cycle
         There is one on the way.
     """
-    members: dict[str, list[str]] = {}
+    ids = sorted(apps)
+    records: dict[str, GroupRecord] = {}
 
     def within(group: str) -> list[str]:
-        if group not in members:
-            members[group] = [app_id for app_id in apps if is_within(app_id, group)]
-        return members[group]
+        # "0" is the character after "/".
+        return ids[bisect_left(ids, f"{group}/") : bisect_left(ids, f"{group}0")]
 
-    # A path is a node of its own, so that a group of many apps costs one edge for each and not for each pair.
+    # A path is a node of its own, and so is what a group depends on: many apps that depend on many
+    # others through a group cost one edge for each of them, and not for each pair.
     def edges(node: tuple[str, str]) -> Iterable[tuple[str, str]]:
         kind, name = node
         if kind == "app":
-            of_groups = [("group", group) for record in above(name) for group in record.dependencies]
-            return [*(("path", canonical(path)) for path in apps[name].dependencies), *of_groups]
+            over = {record.id: record for record in above(name)}
+            records.update(over)
+            own = [("path", canonical(path)) for path in apps[name].dependencies]
+            return [*own, *(("dependencies", group) for group in over)]
+        if kind == "dependencies":
+            return [("group", group) for group in records[name].dependencies]
         if kind == "path" and name in apps:
             return [("app", name)]
         return [("app", app_id) for app_id in within(name)]

@@ -138,7 +138,10 @@ async def test_a_path_that_no_group_can_have_is_refused(shared_rest: Rest) -> No
         for method in ("PUT", "POST", "PATCH"):
             answer = await shared_rest(method, f"/v2/groups{path}", {})
             assert answer.status_code in (404, 405, 422), (method, path, answer.text)
-    too_many = {"apps": [small(f"a{number}") for number in range(1001)]}
-    answer = await shared_rest("PUT", "/v2/groups/many", too_many)
-    message = "a change has at most 1000 apps: send them in parts"
-    assert (answer.status_code, answer.json()) == (422, {"message": message})
+    for what, many in (
+        ("apps", [small(f"a{number}") for number in range(1001)]),
+        ("groups", [{"id": f"g{number}"} for number in range(1001)]),
+    ):
+        answer = await shared_rest("PUT", "/v2/groups/many", {what: many})
+        message = f"a change has at most 1000 {what}: send them in parts"
+        assert (answer.status_code, answer.json()) == (422, {"message": message})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from instances import app
 
 from hubfleet.api.app import App
 from hubfleet.backend.orchestrator.dependencies import Cycle, levels
 from hubfleet.backend.orchestrator.plans import same_configuration, steps
+from hubfleet.backend.records import GroupRecord
 
 
 def named(before: App | None, after: App | None) -> list[list[str]]:
@@ -92,6 +95,42 @@ def test_what_depends_on_itself_is_found_however_long_the_way() -> None:
     for circular in (depending(**chain, n5000=["/g/n0"]), depending(one=["/g"])):
         with pytest.raises(Cycle):
             levels(circular, list(circular)[:1])
+
+
+class Looked(dict[str, App]):
+    """Apps that count how often all of them are looked at."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_however_much_is_depended_on_all_apps_are_looked_at_once() -> None:
+    """Else one definition of a megabyte would hold everybody up for minutes."""
+    apps = Looked(depending(**{f"n{index}": [] for index in range(10)}))
+    apps["/h"] = app(1, dependencies=[f"/not/there{index}" for index in range(1000)] + ["/g"])
+    assert levels(apps, ["/h"]) == {"/h": 2}
+    assert apps.times == 1
+
+
+def test_what_a_group_depends_on_is_looked_at_once_for_all_its_apps() -> None:
+    apps = depending(**{f"n{index}": [] for index in range(100)}, last=["/g/n1"])
+    apps["/h/low"] = app(1)
+
+    class Many(list[str]):
+        times = 0
+
+        def __iter__(self) -> Iterator[str]:
+            Many.times += 1
+            return super().__iter__()
+
+    group = GroupRecord(id="/g")
+    group.dependencies = Many(["/h", "/not/there"])
+    found = levels(apps, apps, lambda path: [group] if path.startswith("/g/") else [])
+    assert (found["/h/low"], found["/g/n1"], found["/g/last"]) == (1, 2, 3)
+    assert Many.times <= 2
 
 
 def test_each_level_is_a_step() -> None:
