@@ -3,7 +3,7 @@
 Several people change apps of their own, all at once: create, scale, replace, restart, kill, delete, and
 the group of them as a whole. What the backend said yes to must be so afterwards; where it was killed before
 it answered, either of the two is right. In between the backend, its launcher, or both, are killed with
-SIGKILL, and tasks as well.
+SIGKILL, and tasks as well. Some tasks are such as the launcher forks from a template while it has a warm one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,13 +22,25 @@ from typing import Any
 import psutil
 import requests
 from conftest import task_id_of
-from rest import Rest
+from rest import Rest, eventually
 from warm_backend import WarmBackend
+from warm_templates import WORKER
 
 CPUS, PORTS = 4.0, 40
 TASK_CPUS = 0.01
 MOST_INSTANCES = 3
 SETTLED_SECONDS = 60.0
+WARM_ROUNDS = 4
+"""Of so many rounds one begins with a template. It dies with its launcher, and to make one takes a second."""
+
+# A console script as Dask's, that stays without doing anything.
+_PROGRAM = f"""#!{sys.executable}
+import sys
+from dask.__main__ import main
+if __name__ == '__main__':
+    import time
+    time.sleep(600)
+"""
 
 
 @dataclass
@@ -37,6 +50,8 @@ class Person:
     name: str
     rest: Rest
     chance: random.Random
+    task: dict[str, Any] = field(default_factory=lambda: _TASK)
+    """What is asked for of an app beside its count."""
     possible: dict[str, set[int]] = field(default_factory=dict)
     """How many instances each app may have now; 0 is an app that is not there, or has none."""
     groups: list[set[str]] = field(default_factory=lambda: [set()])
@@ -62,21 +77,15 @@ class Person:
         force = self.chance.choice(["true", "true", "false"])
         match what:
             case "put":
-                body = {
-                    "cmd": "exec sleep 600",
-                    "cpus": TASK_CPUS,
-                    "mem": 1,
-                    "instances": count,
-                    "taskKillGracePeriodSeconds": 1,
-                }
+                body = {"instances": count, **self.task}
                 await self._ask("PUT", app_id, f"?force={force}", body, {count}, before)
             case "scale" if before != {0}:
-                await self._ask(
-                    "PUT", app_id, "?force=true", {"instances": count, **_COMMAND}, {count}, before
-                )
+                body = {"instances": count, **self.task}
+                await self._ask("PUT", app_id, "?force=true", body, {count}, before)
             case "replace" if before != {0}:
                 number = str(self.chance.random())
-                body = {"env": {"N": number}, "instances": count, **_COMMAND}
+                body = {"instances": count, **self.task}
+                body["env"] = {**body["env"], "N": number}
                 await self._ask("PUT", app_id, f"?force={force}", body, {count}, before)
             case "restart":
                 await self._ask("POST", app_id, f"/restart?force={force}", None, before, before)
@@ -86,14 +95,24 @@ class Person:
                 await self._ask("DELETE", app_id, "", None, {0}, before)
             case "group":
                 counts = {name: self.chance.randint(0, MOST_INSTANCES) for name in "ab"}
-                apps = [{"id": name, "instances": count, **_COMMAND} for name, count in counts.items()]
+                apps = [{"id": name, "instances": count, **self.task} for name, count in counts.items()]
                 number = f"n{self.chance.randint(0, 9)}"
                 body = {"apps": apps, "groups": [{"id": number}]}
                 await self._ask_group("PUT", body, counts, made={number})
             case "end group":
-                await self._ask_group("DELETE", None, dict.fromkeys("ab", 0), made=set())
+                await self.end_group()
             case "back":
                 await self._go_back()
+
+    async def begin(self) -> None:
+        """Have one task."""
+        app_id = f"/storm/{self.name}/a"
+        before = self.possible.setdefault(app_id, {0})
+        await self._ask("PUT", app_id, "?force=true", {"instances": 1, **self.task}, {1}, before)
+
+    async def end_group(self) -> None:
+        """End both apps, and the groups beside them."""
+        await self._ask_group("DELETE", None, dict.fromkeys("ab", 0), made=set())
 
     async def _ask_group(self, method: str, body: Any, after: dict[str, int], made: set[str]) -> None:
         """Change both apps and the groups beside them, all of it or nothing."""
@@ -159,7 +178,13 @@ class Person:
             assert self.possible[app_id], f"{app_id} has a count that nobody asked for: {found.text}"
 
 
-_COMMAND = {"cmd": "exec sleep 600", "cpus": TASK_CPUS, "mem": 1, "taskKillGracePeriodSeconds": 1}
+_TASK: dict[str, Any] = {
+    "cmd": "exec sleep 600",
+    "cpus": TASK_CPUS,
+    "mem": 1,
+    "env": {},
+    "taskKillGracePeriodSeconds": 1,
+}
 
 
 class Storm:
@@ -180,22 +205,51 @@ class Storm:
         self.people = [
             Person(f"p{number}", self.rest, random.Random(self.chance.random())) for number in range(people)
         ]
+        program = backend.state_dir.parent / "dask"
+        program.write_text(_PROGRAM)
+        program.chmod(0o755)
+        forked = {**_TASK, "cmd": f"exec {program} worker", "mem": 0, "env": WORKER}
+        self.forker = Person("forked", self.rest, random.Random(self.chance.random()), forked)
+        self.people.append(self.forker)
         self.kills: Counter[str] = Counter()
 
     async def rounds(self, count: int) -> None:
         """Kill `count` times, and look after every few of them whether all is well."""
         await self.backend.start()
-        for number in range(1, count + 1):
+        for number in range(count):
+            if number % WARM_ROUNDS == 0:
+                await self._warm_up()
             await self._round()
-            if number % 10 == 0 or number == count:
+            if number % 10 == 9 or number == count - 1:
                 await self.check()
 
+    @property
+    def forked(self) -> int:
+        """How many tasks were forked from a template, as the backend tells."""
+        return self.backend.log.read_text().count(" it was forked")
+
+    async def _warm_up(self) -> None:
+        """See to it that there is a template, which is made when a first task could have been forked."""
+        if not await self._is_warm():
+            await self.forker.end_group()
+            await self.forker.begin()
+            await eventually(self._is_warm)
+
+    async def _is_warm(self) -> bool:
+        """Whether there is a template, so that tasks which can be forked cost little."""
+        found = await self.rest("GET", "/metrics/prometheus")
+        return 'hubfleet_template_ready{kind="worker"} 1' in found.text
+
     async def _round(self) -> None:
-        changing = [asyncio.create_task(person.change_for_ever()) for person in self.people]
+        warm = await self._is_warm()
+        people = [person for person in self.people if warm or person is not self.forker]
+        changing = [asyncio.create_task(person.change_for_ever()) for person in people]
         try:
             await asyncio.sleep(self.chance.uniform(0.0, 0.3))
             victim = self.chance.choices(["backend", "launcher", "both"], [6, 2, 3])[0]
             self.kills[victim] += 1
+            if warm and self.chance.random() < 0.2:
+                self.kills["template"] += await asyncio.to_thread(self._kill_templates)
             if victim != "backend":
                 await asyncio.to_thread(self._kill_launchers)
             if victim == "launcher":
@@ -220,11 +274,29 @@ class Storm:
             await self.backend.kill()
         await self.backend.start()
 
-    def _kill_launchers(self) -> None:
+    def _launchers(self) -> list[psutil.Process]:
+        found = []
         for process in self.backend.processes():
             with contextlib.suppress(psutil.Error):
                 if not task_id_of(process) and "hubfleet_launcher" in " ".join(process.cmdline()):
-                    process.kill()
+                    found.append(process)
+        return found
+
+    def _kill_launchers(self) -> None:
+        for process in self._launchers():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def _kill_templates(self) -> int:
+        """Kill the templates of the launchers; return how many they were."""
+        killed = 0
+        for launcher in self._launchers():
+            with contextlib.suppress(psutil.Error):
+                for child in launcher.children():
+                    if "hubfleet: template" in " ".join(child.cmdline()):
+                        child.kill()
+                        killed += 1
+        return killed
 
     def _kill_some_tasks(self) -> None:
         for process in self.backend.tasks():
