@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import dask.config
+from dask.utils import parse_timedelta
 from distributed.deploy.adaptive import Adaptive
 
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
@@ -74,12 +75,14 @@ class WorkersAdaptive(Adaptive):
         self._allowed = math.inf  # workers, until `_hold_until`
         self._hold_until = self._away_until = -math.inf
         self._hold, self._away = _HOLD_FIRST, _AWAY_FIRST
-        super().__init__(cluster, **options)
         # The last of `wait_count` looks at which less is asked for is the one that counts.
-        self._steady = Steady((self.wait_count - 0.5) * float(self.interval or 1))
+        looks, interval = options.get("wait_count", 3), parse_timedelta(options.get("interval", 1))
+        self._steady = Steady((looks - 0.5) * float(interval))
         self._nudge = Nudge(self.look_soon)
         self._looking: asyncio.TimerHandle | None = None
         self._look_task: asyncio.Future[None] | None = None
+        # Last: the event loop may be another thread's, which begins to look before this returns.
+        super().__init__(cluster, **options)
 
     def _start(self) -> None:
         super()._start()
