@@ -1,14 +1,12 @@
-"""A Dask cluster whose scheduler is in this process and whose workers are an app's instances."""
+"""A Dask cluster: a scheduler, in this process or in an app, and groups of workers, each of them an app."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import uuid
-from collections.abc import Generator
-from importlib.util import find_spec
-from typing import Any, Self
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Self, TypeVar
 
 from distributed import Scheduler, Security
 from distributed.core import Status, rpc
@@ -17,31 +15,36 @@ from distributed.utils import silence_logging_cmgr
 from tornado.ioloop import IOLoop
 
 from hubfleet.api.app import App
-from hubfleet.api.errors import BackendUnreachable, RequestRefused
+from hubfleet.api.client import Client
 
-from . import place
-from .adaptive import WorkersAdaptive, checked_options
-from .checks import MOST_WORKERS, text, whole_number
-from .following import follow
-from .guard import protect_local
-from .lease import LEASE_SECONDS
-from .tls import checked_security, encrypts
-from .trouble import Trouble
+from . import config
+from .adaptive import OPTIONS
+from .amounts import BOUNDS, workers_wanted
+from .checks import MOST_WORKERS, known_names, text, whole_number
+from .control import install
+from .groups import DEFAULT, GroupAdaptive, WorkerGroup
+from .scheduling import end_when_idle, start_scheduler
+from .settings import APP, WORKER_OPTIONS, ClusterSettings, worker_options
+from .states import GroupState
+from .views import ClusterViews
 from .workers import MarathonWorkers
 
 log = logging.getLogger("hubfleet.workers")
+FROM_NAME = ("url", "token", "group", "asynchronous", "loop", "shutdown_on_close")
+T = TypeVar("T")
 
 
-class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
+class MarathonCluster(ClusterViews, Cluster):  # type: ignore[misc, unused-ignore]
     """A Dask cluster on a Marathon API.
 
     In a notebook whose server hubfleet started no argument is needed: backend, credential
-    and place are in the environment.
+    and place are in the environment. What is not given is Dask's configuration ``hubfleet``,
+    see ``hubfleet workers config``.
 
     Parameters
     ----------
     name
-        Name of the cluster, a part of its app's id; by default a random one.
+        Name of the cluster, a part of its apps' ids; by default a random one.
     n_workers
         Workers to start with.
     url
@@ -49,9 +52,9 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
     token
         Credential at the backend; by default ``JUPYTERHUB_API_TOKEN``, and '' for none.
     group
-        Group for the workers' app; by default ``HUBFLEET_DASK_GROUP``.
+        Group for the cluster's apps; by default ``HUBFLEET_DASK_GROUP``.
     owner
-        App id of the server with which the workers end; by default ``MARATHON_APP_ID``, the
+        App id of the server with which the cluster ends; by default ``MARATHON_APP_ID``, the
         server in which this runs, and '' for none.
     lease_seconds
         How long the backend keeps the workers when it hears no more of this process, as when it
@@ -69,6 +72,15 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         Port of the scheduler; 0 for any that is free.
     drain_seconds
         How long running tasks may take to end when `scale` takes workers away.
+    scheduler
+        Where the scheduler is: "here", in this process, with which the cluster ends; or "app",
+        in an app of its own, which goes on when this process ends and is found again by
+        `from_name`. Then `host`, `dashboard_address`, `scheduler_port` and `silence_logs` mean
+        nothing.
+    shutdown_on_close
+        With a scheduler elsewhere: whether `close` ends the cluster, or merely lets go of it.
+    idle_timeout
+        Time after which the cluster ends if it has had nothing to do, such as ``"30 minutes"``.
     asynchronous, loop
         As in `distributed.LocalCluster`.
     silence_logs
@@ -95,55 +107,77 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
 
     status: Status
     quiet: bool
-    _adaptive: WorkersAdaptive | None
+
+    def __new__(cls, *args: Any, scheduler: str | None = None, **kwargs: Any) -> MarathonCluster:
+        """Return a cluster of the kind that fits where the scheduler shall be."""
+        if cls is MarathonCluster and (scheduler or config.section("cluster").get("scheduler")) == APP:
+            from .far_cluster import FarCluster
+
+            cls = FarCluster
+        return object.__new__(cls)
+
+    @classmethod
+    def from_name(cls, name: str, **arguments: Any) -> MarathonCluster:
+        """Return the cluster of a name that runs elsewhere, to be used and scaled from here too.
+
+        Its scheduler is in an app, or in another process of this user, such as another notebook's.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        **arguments
+            url, token, group, asynchronous, loop, and shutdown_on_close, which is False here
+            unless it is given: closing what this returns leaves the cluster alone.
+
+        Raises
+        ------
+        hubfleet.workers.far.ClusterNotFound
+            There is none, or its scheduler does not answer; the message names those there are.
+        """
+        from .far_cluster import FarCluster
+
+        known_names("from_name", arguments, FROM_NAME)
+        return FarCluster(
+            name, connect_only=True, security=False, **{"shutdown_on_close": False, **arguments}
+        )
 
     def __init__(
         self,
         name: str | None = None,
-        n_workers: int = 0,
+        n_workers: int | None = None,
         *,
         url: str | None = None,
         token: str | None = None,
         group: str | None = None,
         owner: str | None = None,
-        lease_seconds: int = LEASE_SECONDS,
+        lease_seconds: int | None = None,
         host: str | None = None,
         security: Security | bool | None = None,
-        dashboard_address: str = "127.0.0.1:0",
-        scheduler_port: int = 0,
-        drain_seconds: float = 60.0,
+        dashboard_address: str | None = None,
+        scheduler_port: int | None = None,
+        drain_seconds: float | None = None,
+        scheduler: str | None = None,
+        shutdown_on_close: bool | None = None,
+        idle_timeout: str | float | None = None,
         asynchronous: bool = False,
         loop: IOLoop | None = None,
-        silence_logs: int | str | bool = logging.WARNING,
+        silence_logs: int | str | bool | None = None,
         **options: Any,
     ) -> None:
         # All that can be wrong with the arguments is found before there is anything to close.
-        self._first_workers = whole_number("n_workers", n_workers, 0, MOST_WORKERS)
-        self.host = place.own_host(host)
-        self._scheduler_port = whole_number("scheduler_port", scheduler_port, 0, 65535)
-        self.dashboard_address = text("dashboard_address", dashboard_address)
-        self.security = checked_security(security)
-        self.marathon_workers = MarathonWorkers(
-            "(not started yet)",
-            place.backend_client(url, token),
-            group=place.dask_group(group),
-            name=uuid.uuid4().hex[:8] if name is None else name,
-            security=self.security,
-            owner=place.owner_app(owner),
-            lease_seconds=lease_seconds,
-            drain_seconds=drain_seconds,
-            **options,
-        )
-        self.marathon_workers.tell = self._warn
+        own = {"self", "asynchronous", "loop", "options", "__class__"}
+        self.settings = ClusterSettings.of({key: value for key, value in locals().items() if key not in own})
+        self.host = self.settings.host
+        self.security = self.settings.security
+        self.groups: dict[str, WorkerGroup] = {}
         self.scheduler: Scheduler | None = None
-        self.trouble = Trouble(self._warn)
-        self.scaling = asyncio.Lock()
+        self._worker_options = worker_options(type(self).__name__, options)
         self._life = asyncio.Lock()
-        self.wish: int | None = None
-        self._follower: asyncio.Task[None] | None = None
         self._quieten = contextlib.ExitStack()
-        self._silence_logs = silence_logs
-        super().__init__(asynchronous=asynchronous, loop=loop, name=self.marathon_workers.name)
+        self._idle_watch: asyncio.Task[None] | None = None
+        self.groups[DEFAULT] = self._group(DEFAULT, {})
+        super().__init__(asynchronous=asynchronous, loop=loop, name=self.settings.name)
         if not self.called_from_running_loop:
             self._loop_runner.start()
             try:
@@ -151,6 +185,24 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
             except BaseException:
                 self._loop_runner.stop()
                 raise
+
+    def _group(self, label: str, options: dict[str, Any]) -> WorkerGroup:
+        settings = self.settings
+        workers = MarathonWorkers(
+            "(not started yet)" if self.scheduler is None else self.scheduler.address,
+            settings.marathon,
+            group=settings.group,
+            name=settings.name,
+            worker_group="" if label == DEFAULT else label,
+            security=settings.security,
+            owner=settings.owner,
+            lease_seconds=settings.lease_seconds,
+            drain_seconds=settings.drain_seconds,
+            **(self._worker_options | options),
+        )
+        group = WorkerGroup(label, self, workers)
+        workers.tell = group.tell
+        return group
 
     # -- life -------------------------------------------------------------------------
 
@@ -166,23 +218,23 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
                 raise
 
     async def _set_up(self) -> None:
-        if self._silence_logs:
-            self._quieten.enter_context(silence_logging_cmgr(self._silence_logs))
-        self.scheduler = await Scheduler(
-            host=self.host,
-            port=self._scheduler_port,
-            protocol="tls://" if encrypts(self.security) else "tcp://",
-            security=self.security,
-            dashboard=find_spec("bokeh") is not None,
-            dashboard_address=self.dashboard_address,
-        )
-        protect_local(self.scheduler, self.dashboard_address)
+        if self.settings.silence_logs:
+            self._quieten.enter_context(silence_logging_cmgr(self.settings.silence_logs))
+        self.scheduler = await start_scheduler(self.settings)
         address = self.scheduler.address
         self.scheduler_comm = rpc(address, connection_args=self.security.get_connection_args("client"))
         self.marathon_workers.scheduler_address = address
-        await self.marathon_workers.start(self._first_workers)
+        await self.groups[DEFAULT].start(self.settings.n_workers)
         await super()._start()
-        self._follower = asyncio.create_task(follow(self), name=f"follow-{self.name}")
+        install(self.scheduler, self)
+        if self.settings.idle_timeout is not None:
+            watch = end_when_idle(self.scheduler, self.settings.idle_timeout, self._end_idle)
+            self._idle_watch = asyncio.create_task(watch, name=f"idle-{self.name}")
+
+    async def _end_idle(self, sentence: str) -> None:
+        self._idle_watch = None  # the close that follows must not cancel itself
+        self.warn(sentence)
+        await self._close()
 
     def __await__(self) -> Generator[Any, Any, Self]:
         async def started() -> Self:
@@ -198,26 +250,29 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
 
     async def _tear_down(self) -> None:
         self.status = Status.closing
-        if self._adaptive is not None:
-            self._adaptive.stop(reason="cluster-closes")
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
+        groups = list(self.groups.values())
+        for group in groups:
+            await group.stop()
+        if self._idle_watch is not None:
+            self._idle_watch.cancel()
+            await asyncio.gather(self._idle_watch, return_exceptions=True)
         try:
-            # First the app, then the scheduler: a worker that its scheduler dismisses would be
+            # First the apps, then the scheduler: a worker that its scheduler dismisses would be
             # started again by a backend that still wants it.
-            deployment = await self.marathon_workers.remove()
-            await self.marathon_workers.hang_up()
+            deployments = await asyncio.gather(*(group.marathon_workers.remove() for group in groups))
+            for group in groups:
+                await group.marathon_workers.hang_up()
             if self.scheduler is not None:
                 await self.scheduler.close(reason="cluster-closes")
-            await self.marathon_workers.wait_until_ended(deployment)
+            for group, deployment in zip(groups, deployments, strict=True):
+                await group.marathon_workers.wait_until_ended(deployment)
         finally:
-            self.marathon_workers.marathon.close()
+            self.marathon.close()
             self._quieten.close()
             await super()._close()
 
     def close(self, timeout: float | None = None) -> Any:
-        """Remove the workers and their app, and end the scheduler."""
+        """Remove the workers and their apps, and end the scheduler; closing again does nothing."""
         result = super().close(timeout)
         if not self.asynchronous:
             self._loop_runner.stop()
@@ -225,93 +280,78 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
 
     # -- what there is ----------------------------------------------------------------
 
-    def app(self) -> App:
-        """Return the definition of the workers' app as it may be shown: all but the private key."""
-        return self.marathon_workers.app()
+    @property
+    def marathon(self) -> Client:
+        """The client of the backend."""
+        return self.marathon_workers.marathon
 
     @property
-    def workers(self) -> dict[str, str]:
-        """All workers that are wanted: task id, or a placeholder, to Marathon's word for its state."""
-        return self.marathon_workers.count.workers
+    def marathon_workers(self) -> MarathonWorkers:
+        """The app of the workers that every cluster has."""
+        return self.groups[DEFAULT].marathon_workers
 
-    @property
-    def dashboard_link(self) -> str:
-        """The link to the scheduler's dashboard."""
-        port = self.scheduler_info.get("services", {}).get("dashboard")
-        host = self.dashboard_address.rpartition(":")[0] or self.host
-        return place.dashboard_link(host, port) if port else ""
+    def app(self, group: str = DEFAULT) -> App:
+        """Return the definition of a group's app as it may be shown: all but the private key."""
+        return self._known(group).marathon_workers.app()
 
-    def __repr__(self) -> str:
-        known = self.scheduler_info["workers"].values()
-        threads = sum(worker["nthreads"] for worker in known)
-        return (
-            f"MarathonCluster({self.name!r}, {self.scheduler_address!r}, workers={len(known)} "
-            f"of {self.marathon_workers.count.instances}, threads={threads}, status={self.status.name})"
-        )
+    def group_states(self) -> dict[str, GroupState]:
+        """Return how the groups of workers stand, by name."""
+        return {label: group.state() for label, group in self.groups.items()}
+
+    async def _app_ids(self) -> list[str]:
+        return [group.marathon_workers.app_id for group in self.groups.values()]
 
     # -- scaling ----------------------------------------------------------------------
 
-    def scale(self, n: int) -> Any:
-        """Have `n` workers; adaptive scaling ends with this.
+    def scale(
+        self, n: int | None = None, memory: Any = None, cores: Any = None, *, group: str = DEFAULT
+    ) -> Any:
+        """Have `n` workers, or as many as have so much memory and so many cores together.
 
-        Workers that are too many leave when their results have been moved to others and
-        their running tasks have ended, or after ``drain_seconds``. If nobody is left to
-        take over results, those who hold them stay.
+        Adaptive scaling of the group ends with this. Workers that are too many leave when
+        their results have been moved to others and their running tasks have ended, or after
+        ``drain_seconds``. If nobody is left to take over results, those who hold them stay.
 
         While the backend does not answer the wish is remembered.
+
+        Parameters
+        ----------
+        n
+            Number of workers.
+        memory
+            Memory of all workers together, as Dask counts it: bytes, or a text such as ``"10 GB"``.
+        cores
+            Threads of all workers together.
+        group
+            Which workers; see `add_worker_group`.
 
         Raises
         ------
         TypeError, ValueError
-            `n` is not a whole number from 0 to 10000.
+            The number is not a whole one from 0 to 10000, or there is no such group.
         hubfleet.api.errors.RequestRefused
             The backend does not allow it.
         """
-        n = whole_number("the number of workers", n, 0, MOST_WORKERS)
         self._must_run()
-        if self._adaptive is not None:
-            self._adaptive.stop(reason="scale")
-        return self.sync(self.fulfil, n)
+        target = workers_wanted(self._known(group).marathon_workers.options, n, cores, memory)
+        return self._at_once(self.scale_group, group, target, None, None)
 
-    async def fulfil(self, n: int) -> None:
-        """Have `n` workers, now or when the backend answers again; `scale` without its checks."""
-        self.wish = n
-        async with self.scaling:
-            if self.wish != n:
-                return  # somebody has asked for another number meanwhile
-            try:
-                stays = await self.marathon_workers.scale(n)
-            except BackendUnreachable as error:
-                self.trouble.say("away", f"there will be {n} workers when the backend answers again: {error}")
-                return
-            except RequestRefused:
-                self.wish = None
-                raise
-            self.wish = None
-            self.trouble.over("away")
-            if stays > n:
-                self._warn(
-                    f"{stays} workers stay instead of {n}, because results in their memory have no other "
-                    "place: release the futures and scale again, or close the cluster to drop them"
-                )
+    async def scale_group(self, label: str, n: int | None, cores: Any, memory: Any) -> None:
+        """Have so many workers in a group: `scale` on the event loop."""
+        group = self._known(label)
+        await group.scale(workers_wanted(group.marathon_workers.options, n, cores, memory))
 
-    def adapt(
-        self,
-        minimum: int | None = None,
-        maximum: int | None = None,
-        *,
-        interval: str | float | None = None,
-        wait_count: int | None = None,
-        target_duration: str | float | None = None,
-        worker_key: Any = None,
-        **unknown: Any,
-    ) -> WorkersAdaptive:
+    def adapt(self, *, group: str = DEFAULT, **options: Any) -> GroupAdaptive:
         """Let the number of workers follow the load.
 
         Parameters
         ----------
+        group
+            Which workers; see `add_worker_group`.
         minimum, maximum
             Bounds of the number of workers.
+        minimum_cores, maximum_cores, minimum_memory, maximum_memory
+            The same as threads and memory of all workers together; the narrower bound holds.
         interval
             Time between two looks at the load, such as ``"1s"``.
         wait_count
@@ -328,26 +368,65 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
 
         Notes
         -----
-        What is not given is Dask's configuration ``distributed.adaptive``. Options of an
-        earlier call are not kept.
+        What is not given is Dask's configuration ``hubfleet.adapt``, and then
+        ``distributed.adaptive``. Options of an earlier call are not kept.
         """
-        options = checked_options(
-            {
-                "minimum": minimum,
-                "maximum": maximum,
-                "interval": interval,
-                "wait_count": wait_count,
-                "target_duration": target_duration,
-                "worker_key": worker_key,
-                **unknown,
-            }
-        )
+        known_names("adapt", options, (*OPTIONS, *BOUNDS))
         self._must_run()
-        if self._adaptive is not None:
-            self._adaptive.stop(reason="adapt-again")
-        self.wish = None
-        self._adaptive = WorkersAdaptive(self, **options)
-        return self._adaptive
+        return self.adapt_group(group, options)
+
+    def adapt_group(self, label: str, options: dict[str, Any]) -> GroupAdaptive:
+        """Let a group follow the load: `adapt` on the event loop."""
+        group = self._known(label)
+        return group.adapt(group.adaptive_options(config.completed("adapt", options)))
+
+    def add_worker_group(self, name: str, n: int = 0, **options: Any) -> Any:
+        """Add workers of another kind, which are scaled and adapt by themselves.
+
+        Parameters
+        ----------
+        name
+            What `scale` and `adapt` call them by ``group=``.
+        n
+            How many to start with.
+        **options
+            What is other with them than with the cluster's first workers, see
+            `hubfleet.workers.options.WorkerOptions`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            There is such a group, or an option is wrong.
+        hubfleet.api.errors.RequestRefused
+            The backend does not allow it.
+        """
+        self._must_run()
+        return self._at_once(self.make_group, name, n, options)
+
+    def _at_once(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> Any:
+        """Do it, or begin with it if this is the event loop: the widget's buttons await nothing."""
+        result = self.sync(function, *arguments)
+        return asyncio.ensure_future(result) if asyncio.iscoroutine(result) else result
+
+    async def make_group(self, label: str, n: int, options: dict[str, Any]) -> None:
+        """Add a group of workers: `add_worker_group` on the event loop."""
+        n = whole_number("n", n, 0, MOST_WORKERS)
+        if text("the name of a group", label) in self.groups:
+            raise ValueError(f"there is a group {label!r} already: scale it, or choose another name")
+        known_names("add_worker_group", options, WORKER_OPTIONS)
+        group = self._group(label, options)
+        self.groups[label] = group
+        try:
+            await group.start(n)
+        except BaseException:
+            del self.groups[label]
+            raise
+
+    def _known(self, label: str) -> WorkerGroup:
+        group = self.groups.get(label)
+        if group is None:
+            raise ValueError(f"there is no group {label!r}; there are {', '.join(map(repr, self.groups))}")
+        return group
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # wait_for_workers replaces the whole memory of workers; the news that one of them has left
@@ -361,7 +440,7 @@ class MarathonCluster(Cluster):  # type: ignore[misc, unused-ignore]
         if self.status != Status.running:
             raise RuntimeError(f"the cluster {self.name} is {self.status.name}: make a new one")
 
-    def _warn(self, sentence: str) -> None:
+    def warn(self, sentence: str) -> None:
         """Tell the user, and keep it for `get_logs`."""
         log.warning("Dask cluster %s: %s", self.name, sentence)
         quiet, self.quiet = self.quiet, True

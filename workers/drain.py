@@ -11,9 +11,11 @@ This module imports nothing of hubfleet: every worker pays for what stands here.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from distributed import Nanny
@@ -51,6 +53,10 @@ async def dask_setup(server: Worker | Nanny) -> None:
             task = asyncio.get_running_loop().create_task(ending, name="drain")
             _draining.add(task)
             task.add_done_callback(_draining.discard)
+
+    # What a task printed is to be read also when the worker is killed a moment later.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
     # The command line's own handlers are in place by now: it sets them before it starts the worker.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, begin)

@@ -39,3 +39,6 @@ class ElasticCluster(Protocol):
 
     async def fulfil(self, n: int) -> None:
         """Have `n` workers, now or when the backend answers again."""
+
+    async def look_why(self) -> None:
+        """Find out what the instances wait for that have no task."""

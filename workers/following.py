@@ -75,6 +75,7 @@ async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
         trouble.over("away")
         if cluster.wish is not None and not count.gone:
             await cluster.fulfil(cluster.wish)
+        await cluster.look_why()
     except BackendUnreachable as error:
         trouble.say("away", f"the workers there are work on, scaling waits: {error}")
     except RequestRefused as refusal:

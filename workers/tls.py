@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from distributed import Security
@@ -54,3 +55,33 @@ def worker_environment(security: Security) -> dict[str, str]:
         f"{_PREFIX}TLS__CIPHERS": security.tls_ciphers,
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def scheduler_environment(security: Security) -> dict[str, str]:
+    """Return the variables by which a scheduler in an app configures its side, and what it tells on."""
+    values = worker_environment(security)
+    if encrypts(security):
+        for role in ("scheduler", "client"):
+            for part in ("cert", "key"):
+                value = getattr(security, f"tls_{role}_{part}") or getattr(security, f"tls_worker_{part}")
+                if value is not None:
+                    values[f"{_PREFIX}TLS__{role.upper()}__{part.upper()}"] = value
+    return values
+
+
+def scheduler_security(variables: Mapping[str, str]) -> Security:
+    """Return the encryption that the variables of a scheduler, or of a worker, configure."""
+    ca_file = variables.get(f"{_PREFIX}TLS__CA_FILE")
+    if ca_file is None:
+        return checked_security(False)
+    found: dict[str, Any] = {"tls_ca_file": ca_file}
+    for role in ("scheduler", "worker", "client"):
+        for part in ("cert", "key"):
+            # What a worker knows is enough to talk to its scheduler.
+            found[f"tls_{role}_{part}"] = variables.get(
+                f"{_PREFIX}TLS__{role.upper()}__{part.upper()}",
+                variables.get(f"{_PREFIX}TLS__WORKER__{part.upper()}"),
+            )
+    ciphers = variables.get(f"{_PREFIX}TLS__CIPHERS")
+    required = variables.get(f"{_PREFIX}REQUIRE_ENCRYPTION") == "True"
+    return Security(require_encryption=required, **found, **({"tls_ciphers": ciphers} if ciphers else {}))

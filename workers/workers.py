@@ -23,6 +23,7 @@ from . import exits, place
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted
+from .deployments import until_over
 from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
@@ -54,6 +55,8 @@ class MarathonWorkers(Resizing):
         ``HUBFLEET_DASK_GROUP``.
     name
         Name of the cluster: a part of the app's id; by default a random one.
+    worker_group
+        Name of a further group of workers in the cluster; '' for the one that every cluster has.
     security
         Encryption between scheduler and workers, a `distributed.Security`; False for none; by
         default that of the object that was given as `scheduler`.
@@ -92,6 +95,7 @@ class MarathonWorkers(Resizing):
         token: str | None = None,
         group: str | None = None,
         name: str | None = None,
+        worker_group: str = "",
         security: Security | bool | None = None,
         owner: str | None = None,
         lease_seconds: int | None = LEASE_SECONDS,
@@ -103,7 +107,7 @@ class MarathonWorkers(Resizing):
         self.scheduler_address, of_scheduler = scheduler_of(scheduler)
         self.name = uuid.uuid4().hex[:8] if name is None else text("name", name)
         group = place.dask_group(group)
-        self.app_id = workers_app_id(group, self.name)
+        self.app_id = workers_app_id(group, self.name, worker_group)
         if not is_legal(self.app_id):
             raise ValueError(f"group must be a Marathon path such as /jupyter/alice/dask, got {group!r}")
         self.security = checked_security((of_scheduler or False) if security is None else security)
@@ -271,15 +275,8 @@ class MarathonWorkers(Resizing):
     async def wait_until_ended(self, deployment: str | None, timeout: float = 20.0) -> None:
         """Wait until a deployment has come to its end, at most `timeout` seconds."""
         try:
-            async with asyncio.timeout(timeout):
-                while deployment is not None:
-                    with contextlib.suppress(BackendUnreachable):
-                        running = {entry.id for entry in await self.marathon.list_deployments()}
-                        if deployment not in running:
-                            return
-                    await asyncio.sleep(_LOOK_SECONDS)
-        except TimeoutError:
-            log.warning("the Dask workers %s take longer than %.0f s to end", self.app_id, timeout)
+            if deployment is not None and not await until_over(self.marathon, {deployment}, timeout):
+                log.warning("the Dask workers %s take longer than %.0f s to end", self.app_id, timeout)
         except RequestRefused as refusal:
             log.info("cannot see whether the Dask workers %s have ended: %s", self.app_id, refusal)
 

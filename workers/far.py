@@ -1,0 +1,162 @@
+"""A cluster whose scheduler is elsewhere: in an app of its own, or in another process of this user."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from distributed import Security
+from distributed.core import rpc
+
+from hubfleet.api.app import App
+from hubfleet.api.client import Client
+from hubfleet.api.errors import BackendUnreachable, Conflict, HubfleetError, NotFound
+from hubfleet.api.ids import cluster_path, is_within, scheduler_app_id, workers_app_id
+from hubfleet.api.labels import CLUSTER
+from hubfleet.api.status import AppStatus
+
+from .control import call
+from .deployments import until_over
+from .groups import DEFAULT
+from .options import ADDRESS_VARIABLE
+from .scheduler_app import build_scheduler_app, security_of
+from .settings import ClusterSettings
+from .states import GroupState
+
+log = logging.getLogger("hubfleet.workers")
+
+_LOOK_SECONDS = 0.2
+_START_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+_END_SECONDS = 20.0
+
+
+class ClusterNotFound(HubfleetError, LookupError):
+    """There is no running cluster of this name."""
+
+
+class FarScheduler:
+    """Finds a scheduler elsewhere, or has it started, and talks to it.
+
+    Parameters
+    ----------
+    settings
+        What the cluster is made with, or which it is.
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.marathon: Client = settings.marathon
+        self.states: dict[str, GroupState] = {DEFAULT: GroupState()}
+        self.comm: Any = None
+        self.host = settings.host
+        self._path = cluster_path(settings.group, settings.name)
+        self._app_id = scheduler_app_id(settings.group, settings.name)
+
+    async def make(self, options: dict[str, Any]) -> None:
+        """Have the app made.
+
+        Raises
+        ------
+        Conflict
+            There is a cluster of this name.
+        """
+        token = self.marathon.transport.auth_token
+        try:
+            await self.marathon.create_app(build_scheduler_app(self.settings, options, token))
+        except Conflict as refusal:
+            raise Conflict(
+                f"there is a Dask cluster named {self.settings.name!r} already ({self._app_id}): "
+                "use it by MarathonCluster.from_name(...), close it, or choose another name",
+                refusal.status,
+            ) from refusal
+
+    async def connect(self) -> tuple[Any, Security]:
+        """Return the ``distributed.rpc`` of the scheduler, and the encryption by which it is spoken to.
+
+        Raises
+        ------
+        ClusterNotFound
+            There is none, or none that answers.
+        """
+        deadline = asyncio.get_running_loop().time() + _START_SECONDS
+        reason = "it has not started yet"
+        while asyncio.get_running_loop().time() < deadline:
+            address, app = await self._address()
+            if address:
+                security = security_of(app)
+                comm = rpc(address, connection_args=security.get_connection_args("client"))
+                try:
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        self.states = await call(comm, "state")
+                    self.host = address.rpartition("://")[2].rpartition(":")[0]
+                    self.comm = comm
+                    return comm, security
+                except (OSError, TimeoutError, AttributeError) as error:
+                    reason = f"it does not answer at {address}: {error}"
+                    await comm.close_rpc()
+            elif isinstance(app, AppStatus) and app.last_task_failure is not None:
+                reason = f"it ended: {app.last_task_failure.message}"
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise ClusterNotFound(f"the scheduler of the Dask cluster {self.settings.name!r} is away: {reason}")
+
+    async def _address(self) -> tuple[str, App]:
+        """Return where the scheduler is, '' while that is not known, and the app that says so."""
+        try:
+            app = await self.marathon.get_app(self._app_id)
+        except NotFound:
+            return await self._address_told_to_workers()
+        for task in app.tasks:
+            if task.running and task.ports:
+                scheme = "tls" if security_of(app).tls_ca_file else "tcp"
+                return f"{scheme}://{task.host}:{task.ports[0]}", app
+        return "", app
+
+    async def _address_told_to_workers(self) -> tuple[str, App]:
+        app_id = workers_app_id(self.settings.group, self.settings.name)
+        try:
+            app = await self.marathon.get_app(app_id)
+        except NotFound:
+            others = await running_clusters(self.marathon, self.settings.group)
+            there = f"there are {', '.join(map(repr, others))}" if others else "none is running"
+            raise ClusterNotFound(
+                f"there is no Dask cluster named {self.settings.name!r} in {self.settings.group}; {there}"
+            ) from None
+        return str(app.env.get(ADDRESS_VARIABLE, "")), app
+
+    async def say(self, word: str, **arguments: Any) -> None:
+        """Say one of the words of `hubfleet.workers.control`, and learn how things stand then."""
+        self.states = await call(self.comm, word, **arguments)
+
+    async def app_ids(self) -> list[str]:
+        """Return the ids of the cluster's apps, that of the scheduler last."""
+        apps = await self.marathon.list_apps(containing=self._path)
+        found = [app.id for app in apps if is_within(app.id, self._path)]
+        return sorted(found, key=lambda app_id: app_id == self._app_id)
+
+    async def remove(self) -> None:
+        """End the cluster: all of its apps."""
+        try:
+            deployments = set()
+            for app_id in await self.app_ids():
+                try:
+                    deployments.add((await self.marathon.delete_app(app_id)).deployment_id)
+                except NotFound:
+                    continue
+            await until_over(self.marathon, deployments, _END_SECONDS)
+        except BackendUnreachable as error:
+            log.warning("the Dask cluster %s could not be ended: %s", self.settings.name, error)
+
+    async def has_ended(self) -> bool:
+        """Whether the cluster does not exist any more."""
+        try:
+            return not await self.app_ids()
+        except HubfleetError:
+            return False  # unknown is not gone
+
+
+async def running_clusters(marathon: Client, group: str) -> list[str]:
+    """Return the names of the Dask clusters of a group."""
+    apps = await marathon.list_apps(label=CLUSTER)
+    return sorted({app.labels[CLUSTER] for app in apps if is_within(app.id, group)})

@@ -1,0 +1,43 @@
+"""The scheduler of a cluster in this process, and its end when it has had nothing to do for long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+
+from distributed import Scheduler
+from distributed.metrics import time
+
+from .guard import protect_local
+from .settings import ClusterSettings
+from .tls import encrypts
+
+
+async def start_scheduler(settings: ClusterSettings) -> Scheduler:
+    """Start a scheduler, with a dashboard where bokeh is installed."""
+    scheduler = await Scheduler(
+        host=settings.host,
+        port=settings.scheduler_port,
+        protocol="tls://" if encrypts(settings.security) else "tcp://",
+        security=settings.security,
+        dashboard=find_spec("bokeh") is not None,
+        dashboard_address=settings.dashboard_address,
+    )
+    protect_local(scheduler, settings.dashboard_address)
+    return scheduler
+
+
+async def end_when_idle(scheduler: Scheduler, seconds: float, end: Callable[[str], Awaitable[None]]) -> None:
+    """Call `end` with a sentence when a scheduler has had nothing to do for so many seconds.
+
+    The scheduler could close itself, but a worker that its scheduler dismisses is started again by a
+    backend that still wants it.
+    """
+    pause = min(5.0, seconds / 5)
+    while True:
+        await asyncio.sleep(pause)
+        since = scheduler.check_idle()
+        if since is not None and time() - since > seconds:
+            await end(f"there was nothing to do for {seconds:g} s, so the cluster has ended")
+            return
