@@ -162,11 +162,13 @@ class Admission:
         new = {
             app_id for app_id, app in targets.items() if app is not None and app_id not in self._state.apps
         }
-        if new and len(self._state.apps) + len(new) > self._limits.apps:
+        gone = sum(app is None and app_id in self._state.apps for app_id, app in targets.items())
+        more = len(new) - gone
+        if more > 0 and len(self._state.apps) + more > self._limits.apps:
             raise TooMuch(f"there may be {self._limits.apps} apps here; end some that are not needed")
-        if new and caller.user_group is not None and not caller.trusted:
+        if more > 0 and caller.user_group is not None and not caller.trusted:
             own = sum(1 for _ in self._state.apps_within(caller.user_group))
-            if own + len(new) > self._limits.apps_of_user:
+            if own + more > self._limits.apps_of_user:
                 raise TooMuch(
                     f"{caller.name} may have {self._limits.apps_of_user} apps and has {own}; "
                     "end some that are not needed"

@@ -205,6 +205,17 @@ async def test_quotas_hold_for_changes_of_groups(limited: Site) -> None:
     assert report["used"]["instances"] in (2, 4), "those that still end count"
 
 
+async def test_apps_that_take_the_place_of_others_are_no_more_than_before(limited: Site) -> None:
+    alice, path = limited.alice, "/v2/groups/jupyter/alice/dask/full"
+    none = {**BODY, "instances": 0}
+    await limited.admin("DELETE", "/v2/groups/jupyter?force=true")
+    assert (await alice("PUT", path, {"apps": [{"id": name, **none} for name in "abc"]})).status_code == 200
+    refused = await alice("PUT", f"{path}?force=true", {"apps": [{"id": name, **none} for name in "bcde"]})
+    assert (refused.status_code, "may have 3 apps and has 3" in refused.text) == (403, True)
+    others = await alice("PUT", f"{path}?force=true", {"apps": [{"id": name, **none} for name in "cde"]})
+    assert others.status_code == 200, others.text
+
+
 async def test_a_group_may_fail_fast(limited: Site) -> None:
     room = {**BODY, "cpus": 20}
     body = {"apps": [{"id": name, **room, "instances": 2} for name in "ab"]}
