@@ -291,11 +291,16 @@ def shown(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     if unit != "s":
-        return f"{value:.4g} {unit}".strip()
+        return f"{_digits(value, 4)} {unit}".strip()
     for factor, name in ((1, "s"), (1e3, "ms")):
         if abs(value * factor) >= 1:
-            return f"{value * factor:.3g} {name}" if value * factor < 1000 else f"{value * factor:.0f} {name}"
-    return f"{value * 1e6:.3g} µs"
+            return f"{_digits(value * factor)} {name}"
+    return f"{_digits(value * 1e6)} µs"
+
+
+def _digits(value: float, count: int = 3) -> str:
+    text = f"{value:.{count}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def tables(record: Mapping[str, Any]) -> str:

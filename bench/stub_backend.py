@@ -18,8 +18,9 @@ from hubfleet.api.cli import main
 from hubfleet.backend import service
 from hubfleet.backend.drivers import Offer, Output, TaskExit, TaskSpec, Template, Usage
 
-HOST = "127.0.0.7"  # an address of this machine at which nobody else's tasks take ports
-FIRST, LAST = 20000, 29999
+HOST = "127.0.0.7"  # an address of this machine at which nobody else listens
+# Not those that other backends give: they look whether a port is free at any address of the machine.
+FIRST, LAST = 50000, 58999
 
 
 class StubDriver:
