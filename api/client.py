@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from .app import App
 from .errors import BackendUnreachable, NotFound
@@ -22,13 +23,19 @@ def split_urls(urls: str | Iterable[str]) -> list[str]:
     Raises
     ------
     ValueError
-        There is none, or one does not begin with http:// or https://.
+        There is none, one does not begin with http:// or https://, or holds a password.
     """
     parts = urls.split(",") if isinstance(urls, str) else list(urls)
     found = [part.strip().rstrip("/") for part in parts if part.strip()]
     if not found:
         raise ValueError("the address of the Marathon API is missing; give one such as http://127.0.0.1:8081")
     for url in found:
+        if "@" in urlsplit(url).netloc:
+            # Addresses are shown, logged, and told to servers; so is this sentence, which names none.
+            raise ValueError(
+                "the address of a Marathon API must hold no user name or password: give them apart, as "
+                "username and password, or give a token"
+            )
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"the address of a Marathon API begins with http:// or https://, got {url!r}")
     return found

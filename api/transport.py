@@ -34,6 +34,7 @@ from .wire import Wire
 
 log = logging.getLogger("hubfleet.client")
 
+_NOT_THERE = frozenset({502, 503, 504})
 _SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 # Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
 STREAM_SILENCE_SECONDS = 35.0
@@ -127,6 +128,14 @@ class Transport(MarathonClient):
                     continue
                 break
             log.debug("%s %s: %d", method, path, response.status_code)
+            if (
+                response.status_code in _NOT_THERE
+                and method in _SAFE_TO_REPEAT
+                and server != self.servers[-1]
+            ):
+                # What answers is a proxy whose backend is away, or one that starts; another may be well.
+                failures.append(f"{server}: it answered {response.status_code}")
+                continue
             if response.status_code < 400:
                 return response
             raise _error(response, f"{method} {path}")
@@ -222,6 +231,10 @@ class Transport(MarathonClient):
                 continue
             if response.status_code < 400:
                 return response
+            if response.status_code in _NOT_THERE and server != self.servers[-1]:
+                response.close()
+                failures.append(f"{server}: it answered {response.status_code}")
+                continue
             with response:
                 raise _error(response, "GET /v2/events")
         raise BackendUnreachable(f"no Marathon API offers its events ({'; '.join(failures)})")

@@ -1,0 +1,235 @@
+"""How a client reaches a backend: several addresses, credentials, certificates, and waits that end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from answering import listening, saying, silent
+from conftest import RunningBackend, free_port
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hubfleet.api import watcher as watching
+from hubfleet.api.app import App
+from hubfleet.api.client import Client, split_urls
+from hubfleet.api.errors import AccessDenied, BackendUnreachable, NotFound
+from hubfleet.api.watcher import Watcher
+
+AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+PONG = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npong"
+
+
+@asynccontextmanager
+async def relaying(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Pass on all that comes to a port of this machine, as a proxy in front of a backend does."""
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with listening(relay, ssl=context) as own:
+        yield own
+
+
+def small(app_id: str) -> App:
+    return App(id=app_id, cmd="exec sleep 600", cpus=0.01, mem=1, instances=0)
+
+
+async def test_work_goes_on_over_the_address_that_is_left(backend: RunningBackend) -> None:
+    async with relaying(backend.port) as first, relaying(backend.port) as second:
+        urls = [f"http://127.0.0.1:{port}" for port in (free_port(), first, second)]
+        client = Client(urls, token=backend.admin_token, timeout=5)
+        await client.create_app(small("/a"))
+        await client.update_app("/a", {"cpus": 0.02})
+        assert (await client.get_app("/a")).cpus == 0.02
+        await client.delete_app("/a")
+        client.close()
+
+
+async def test_a_proxy_whose_backend_is_away_is_passed_over_where_that_is_safe(
+    backend: RunningBackend,
+) -> None:
+    async with listening(saying(AWAY)) as away:
+        client = Client([f"http://127.0.0.1:{away}", backend.url], token=backend.admin_token)
+        with pytest.raises(NotFound):
+            await client.get_app("/nothing")
+        with pytest.raises(BackendUnreachable, match="503"):
+            await client.create_app(small("/a"))  # who knows what became of it there
+        watcher = Watcher(client)
+        watcher.start()
+        assert await watcher.wait_sighted(30)
+        await watcher.close()
+        assert await backend.client.list_apps() == []
+        client.close()
+
+
+async def test_when_all_are_away_each_is_named() -> None:
+    async with listening(saying(AWAY)) as away:
+        client = Client([f"http://127.0.0.1:{away}", "http://127.0.0.1:1"], timeout=5)
+        with pytest.raises(BackendUnreachable, match=rf"127.0.0.1:{away}: it answered 503; .*127.0.0.1:1: "):
+            await client.list_apps()
+        client.close()
+
+
+async def test_a_server_that_says_nothing_is_given_up_and_the_next_one_asked(backend: RunningBackend) -> None:
+    async with listening(silent) as dumb:
+        client = Client([f"http://127.0.0.1:{dumb}", backend.url], token=backend.admin_token, timeout=0.5)
+        assert await client.list_apps() == []
+        alone = Client(f"http://127.0.0.1:{dumb}", timeout=0.5)
+        with pytest.raises(BackendUnreachable, match=r"[Tt]imed out|Timeout"):
+            await alone.ping()
+        client.close()
+        alone.close()
+
+
+async def test_user_name_and_password_are_sent_as_basic_authentication(backend: RunningBackend) -> None:
+    heard: list[bytes] = []
+    async with listening(saying(PONG, heard)) as port:
+        client = Client(f"http://127.0.0.1:{port}", username="ann", password="a:b")
+        await client.ping()
+        client.close()
+    assert b"\r\nAuthorization: Basic " + base64.b64encode(b"ann:a:b") + b"\r\n" in heard[0]
+    # Our backend takes a token for the password.
+    client = Client(backend.url, username="anybody", password=backend.admin_token)
+    assert await client.list_apps() == []
+    client.close()
+    client = Client(backend.url, username="anybody", password="wrong")
+    with pytest.raises(AccessDenied):
+        await client.list_apps()
+    client.close()
+
+
+@pytest.mark.parametrize("url", ["http://ann:secret@h:8080", "https://token-alone@h", "ftp://a:secret@h"])
+def test_an_address_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ValueError, match="must hold no user name or password") as refused:
+        split_urls(["http://127.0.0.1:1", url])
+    assert "secret" not in str(refused.value)
+    assert "token-alone" not in str(refused.value)
+
+
+@dataclass
+class Authority:
+    """A certificate authority of a test, and what it has signed."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ca of {self.folder.name}")])
+        self.certificate = self._sign(self.name, self.key.public_key(), True)
+        self.file = self._write("ca", self.certificate)
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePublicKey, ca: bool) -> x509.Certificate:
+        begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(begin + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def _write(self, name: str, certificate: x509.Certificate) -> str:
+        file = self.folder / f"{name}.pem"
+        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return str(file)
+
+    def issue(self, name: str) -> tuple[str, str]:
+        """Return the files of a certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        file = self._write(name, self._sign(subject, key.public_key(), False))
+        key_file = self.folder / f"{name}.key"
+        kind = serialization.PrivateFormat.PKCS8
+        none = serialization.NoEncryption()
+        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, none))
+        return file, str(key_file)
+
+
+def authority(folder: Path) -> Authority:
+    folder.mkdir()
+    return Authority(folder)
+
+
+async def test_certificates_are_shown_and_asked_for(backend: RunningBackend, tmp_path: Path) -> None:
+    ours, others = authority(tmp_path / "ours"), authority(tmp_path / "others")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(*ours.issue("server"))
+    token = backend.admin_token
+    async with relaying(backend.port, context) as port:
+        url = f"https://127.0.0.1:{port}"
+        client = Client(url, token=token, verify=ours.file, certificate=ours.issue("client"))
+        await client.create_app(small("/a"))
+        watcher = Watcher(client)
+        watcher.start()
+        assert await watcher.wait_sighted(30)
+        assert watcher.lookup("/a") is not None
+        await watcher.close()
+        client.close()
+        for wrong in (
+            Client(url, token=token, verify=ours.file),  # shows none
+            Client(url, token=token, verify=ours.file, certificate=others.issue("stranger")),
+            Client(url, token=token, verify=others.file, certificate=ours.issue("again")),
+            Client(url, token=token, certificate=ours.issue("more")),  # believes public ones only
+        ):
+            with pytest.raises(BackendUnreachable):
+                await wrong.list_apps()
+            wrong.close()
+
+
+async def test_a_watcher_tries_for_ever_at_pauses_that_grow_differ_and_stay_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    enough = asyncio.Event()
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) >= 40:
+            enough.set()
+            await sleep(3600)
+        await sleep(0)
+
+    client = Client("http://127.0.0.1:1", timeout=1)
+    watcher = Watcher(client)
+    monkeypatch.setattr(watching.asyncio, "sleep", counted)
+    watcher.start()
+    try:
+        async with asyncio.timeout(60):
+            await enough.wait()
+    finally:
+        monkeypatch.undo()
+        await watcher.close()
+        client.close()
+    assert pauses[0] < 1
+    assert len({round(pause, 6) for pause in pauses[10:]}) > 20
+    assert all(10 < pause < 20 for pause in pauses[10:])
