@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import logging
 
-from hubfleet.api.errors import BackendUnreachable, RequestRefused
+from hubfleet.api.errors import BackendError, BackendUnreachable, RequestRefused
+from hubfleet.api.status import Event, TaskFailure
 from hubfleet.api.watcher import Watcher
 
+from .counting import task_of
+from .crashes import Crashes
 from .elastic import ElasticCluster
 
 log = logging.getLogger("hubfleet.workers")
@@ -16,6 +19,7 @@ log = logging.getLogger("hubfleet.workers")
 _FIRST, _MOST = 0.5, 5.0  # seconds between questions while workers come or go and no events tell of it
 _SETTLED = 30.0  # seconds between questions while all are there that shall be
 _GROWTH = 1.3
+_CRASHED = frozenset({"TASK_FAILED", "TASK_ERROR", "TASK_DROPPED"})
 
 
 async def follow(cluster: ElasticCluster) -> None:
@@ -27,11 +31,23 @@ async def follow(cluster: ElasticCluster) -> None:
     """
     workers = cluster.marathon_workers
     # Blindness is told to the user in words of their own.
-    watcher = Watcher(workers.marathon, workers.app_id, log_level=logging.DEBUG)
+    group = workers.app_id.rpartition("/")[0]
+    watcher = Watcher(workers.marathon, group, log_level=logging.DEBUG)
     changed = asyncio.Event()
-    watcher.observe(lambda app_id, event: changed.set())
-    watcher.start()
     loop = asyncio.get_running_loop()
+    crashes, reached = Crashes(), set[str]()
+
+    def observe(app_id: str, event: Event | None) -> None:
+        if app_id != workers.app_id:
+            return
+        changed.set()
+        if event is not None and event.event_type == "status_update_event":
+            task, state = event["taskId"], event["taskStatus"]
+            if state in _CRASHED and task not in reached and task not in workers.count.doomed:
+                crashes.ended(loop.time())
+
+    watcher.observe(observe)
+    watcher.start()
     pause, asked = _FIRST, loop.time()
     before = None
     try:
@@ -42,6 +58,12 @@ async def follow(cluster: ElasticCluster) -> None:
             changed.clear()
             if watcher.sighted:
                 workers.hear(watcher.lookup(workers.app_id))
+            known = {task_of(str(name), workers.options.nworkers) for name in cluster.observed}
+            if known - reached:
+                crashes.reached()
+            reached = (reached & set(workers.count.states)) | known
+            if crashes.hopeless(loop.time()):
+                await _give_up(cluster, crashes, len(known & set(workers.count.states)))
             now = (cluster.workers, cluster.observed)
             pause = _FIRST if now != before else min(pause * _GROWTH, _MOST)
             before = now
@@ -53,6 +75,27 @@ async def follow(cluster: ElasticCluster) -> None:
             await _look(cluster, watcher)
     finally:
         await watcher.close()
+
+
+async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> None:
+    """Stop workers from being started again and again, and say so."""
+    workers = cluster.marathon_workers
+    sentence = f"the last {crashes.count} workers ended before they had reached the scheduler"
+    if workers.count.failure is not None:
+        sentence += f" ({_why(workers.count.failure)})"
+    cluster.wish = None
+    try:
+        await workers.give_up(alive, sentence)
+    except (BackendError, OSError) as error:
+        log.info("Dask cluster %s: tried again in a moment: %s", cluster.name, error)
+        return
+    crashes.reached()
+    workers.tell(f"no more workers are started, since {sentence}; mend it, and scale again")
+
+
+def _why(failure: TaskFailure) -> str:
+    lines = [line.strip() for line in (failure.stderr or "").splitlines() if line.strip()]
+    return ": ".join([failure.message, *lines[-1:]])
 
 
 def _settled(cluster: ElasticCluster) -> bool:
@@ -90,4 +133,4 @@ async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
         if count.gone:
             trouble.say("gone", str(workers.removed()))
         elif count.failure is not None:
-            trouble.say_new("failure", f"a worker ended badly and is replaced: {count.failure.message}")
+            trouble.say_new("failure", f"a worker ended badly and is replaced: {_why(count.failure)}")

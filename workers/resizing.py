@@ -28,6 +28,7 @@ log = logging.getLogger("hubfleet.workers")
 _LOOK_SECONDS = 0.2
 _DYING_SECONDS = 10.0  # until the backend has begun to kill what it took note of killing
 _ROUNDS = 5  # a task that dies by itself amid a change makes one more necessary
+_HOPELESS_SECONDS = 300.0  # until workers that crashed are tried again where the load asks for them
 _KILL_SECONDS = 30.0  # for a backend that cannot now, while drained workers wait for their end
 
 
@@ -75,6 +76,8 @@ class Resizing(ABC):
     tell: Callable[[str], None]
     _lock: asyncio.Lock
     _killed: frozenset[str]
+    _hopeless = ""
+    _hopeless_until = 0.0
 
     @property
     @abstractmethod
@@ -89,9 +92,18 @@ class Resizing(ABC):
     async def _read(self) -> AppStatus:
         """Read the app anew, and learn the count from it."""
 
+    async def give_up(self, n: int, sentence: str) -> None:
+        """Have no more than `n` workers for a while, unless somebody asks for them by `scale`."""
+        async with self._lock:
+            if (surplus := (await self._present()).instances - n) > 0:
+                await self._shrink(surplus)
+            self._hopeless = sentence
+            self._hopeless_until = asyncio.get_running_loop().time() + _HOPELESS_SECONDS
+
     async def _scale(self, n: int) -> int:
         """Have `n` workers, or as many as are allowed; return how many there will be."""
         async with self._lock:
+            self._hopeless = ""
             for _ in range(_ROUNDS):
                 count = await self._present()
                 if count.instances == n:
@@ -110,6 +122,8 @@ class Resizing(ABC):
         async with self._lock:
             if n <= self.count.instances:
                 return Growth(self.count.instances)
+            if self._hopeless and asyncio.get_running_loop().time() < self._hopeless_until:
+                return Growth(self.count.instances, self._hopeless)
             return await self._grow(n)
 
     async def _scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
