@@ -220,7 +220,7 @@ class MarathonCluster(ClusterViews, Cluster):  # type: ignore[misc, unused-ignor
     async def _set_up(self) -> None:
         if self.settings.silence_logs:
             self._quieten.enter_context(silence_logging_cmgr(self.settings.silence_logs))
-        self.scheduler = await start_scheduler(self.settings)
+        self.scheduler = await start_scheduler(self.settings, self.warn)
         address = self.scheduler.address
         self.scheduler_comm = rpc(address, connection_args=self.security.get_connection_args("client"))
         self.marathon_workers.scheduler_address = address

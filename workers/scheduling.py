@@ -12,10 +12,11 @@ from distributed.metrics import time
 from .guard import protect_local
 from .settings import ClusterSettings
 from .tls import encrypts
+from .versions import VersionWatch
 
 
-async def start_scheduler(settings: ClusterSettings) -> Scheduler:
-    """Start a scheduler, with a dashboard where bokeh is installed."""
+async def start_scheduler(settings: ClusterSettings, warn: Callable[[str], None]) -> Scheduler:
+    """Start a scheduler, with a dashboard where bokeh is installed; `warn` is told of odd workers."""
     scheduler = await Scheduler(
         host=settings.host,
         port=settings.scheduler_port,
@@ -25,6 +26,7 @@ async def start_scheduler(settings: ClusterSettings) -> Scheduler:
         dashboard_address=settings.dashboard_address,
     )
     protect_local(scheduler, settings.dashboard_address)
+    scheduler.add_plugin(VersionWatch(scheduler, warn))
     return scheduler
 
 
