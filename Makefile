@@ -9,7 +9,7 @@ help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
 	@echo "make test     all tests, with a real hub, real servers and real workers (TESTS=... for some)"
 	@echo "make lint     style and types"
-	@echo "make docs     write the spawner's reference from its code"
+	@echo "make docs     write the references of spawner and workers from the code"
 	@echo "make journey  log in, start a server, compute with Dask, stop: each step with its time"
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
@@ -51,6 +51,7 @@ bench-backend: environment
 
 docs: environment
 	@$(VENV)/python docs/generate.py
+	@$(VENV)/python docs/generate_workers.py
 
 bench-prefork: environment
 	@$(VENV)/python bench/prefork.py
