@@ -138,6 +138,7 @@ class ScalingStorm:
         last = self.chance.randint(1, MOST_WORKERS - 1)
         await self.cluster.scale(last)
         await self._has(last)
+        self.api.delay = self.api.refuses = self.api.loses = 0.0
         app = self.cluster.marathon_workers
         assert (await app.marathon.get_app(app.app_id)).instances == last
 

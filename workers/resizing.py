@@ -95,8 +95,11 @@ class Resizing(ABC):
     async def give_up(self, n: int, sentence: str) -> None:
         """Have no more than `n` workers for a while, unless somebody asks for them by `scale`."""
         async with self._lock:
-            if (surplus := (await self._present()).instances - n) > 0:
-                await self._shrink(surplus)
+            for _ in range(_ROUNDS):
+                # One that ends by itself meanwhile is not killed, and the count stays as it was.
+                surplus = (await self._present()).instances - n
+                if surplus <= 0 or not await self._shrink(surplus):
+                    break
             self._hopeless = sentence
             self._hopeless_until = asyncio.get_running_loop().time() + _HOPELESS_SECONDS
 
