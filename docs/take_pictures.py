@@ -1,6 +1,6 @@
 """Takes the pictures of docs/workers.md: a real cluster, its HTML and its dashboard in a real browser.
 
-``python docs/take_pictures.py URL TOKEN GROUP``: the backend, and where the cluster's apps are to be. It needs
+``python docs/take_pictures.py URL TOKEN GROUP``: the backend, and where its apps are to be. It needs
 bokeh and playwright, and Chromium at the path in ``HUBFLEET_BROWSER``, or playwright's own.
 """
 
