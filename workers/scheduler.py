@@ -72,3 +72,6 @@ async def run() -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     asyncio.run(run())
+    # All is closed; the interpreter would wait for a thread that still listens to the backend's events.
+    logging.shutdown()
+    os._exit(0)
