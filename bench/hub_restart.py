@@ -23,8 +23,8 @@ from tornado.web import Application, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import free_port
 from measuring import Part, arguments, method_of, run
+from ports import free_port
 from warm_backend import WarmBackend
 from warm_hub import WarmHub
 

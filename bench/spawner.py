@@ -31,9 +31,10 @@ import tornado.web
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bare_server import HubHandler, bare_start, server_environment
-from conftest import RunningBackend, free_port
+from conftest import RunningBackend
 from measured_hub import LOCAL, MARATHON, NOTHING, REAL_SERVERS, MeasuredHub, cpu_seconds
 from measuring import Part, arguments, method_of, quantile, run
+from ports import free_port
 from rest import Rest
 from spawner_polls import polls
 from stub_backend import FIRST, HOST, LAST, Delay, stub_servers

@@ -3,74 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
-import fcntl
-import itertools
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO
 
 import psutil
 import pytest
+from ports import backend_ports, free_port
 
 from hubfleet.api.client import Client
 from hubfleet.api.errors import BackendError
 from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
-
-
-_PORTS = itertools.cycle(random.sample(range(10000, 20000), 10000))
-_LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=100)
-_TASK_LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=8)
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, and that no other tests are given before it is bound.
-
-    It may take long until that, on a busy machine, and what finds a port taken then meets somebody else's
-    backend. So a port is locked, and is none of those that the kernel gives to outgoing connections.
-    """
-    for port in itertools.islice(_PORTS, 10000):
-        lock = (_lock_directory() / str(port)).open("w")
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            probe.bind(("127.0.0.1", port))
-            _LOCKS.append(lock)
-            return port
-        lock.close()
-    raise OSError("all ports of the tests are in use")
-
-
-def free_task_ports() -> str:
-    """Return a range of ports for a hub's tasks that no other tests' hub gives to its own.
-
-    The spawner takes whatever answers at a server's port for the server, and a program that fails leaves the
-    port to which it was assigned to others.
-    """
-    for first in random.sample(range(24500, 32500, 200), 40):
-        lock = (_lock_directory() / f"tasks-{first}").open("w")
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _TASK_LOCKS.append(lock)
-            return f"{first}-{first + 199}"
-        lock.close()
-    raise OSError("all ports for the tasks of tests' hubs are in use")
-
-
-def _lock_directory() -> Path:
-    directory = Path(tempfile.gettempdir()) / f"hubfleet-test-ports-{os.geteuid()}"
-    directory.mkdir(exist_ok=True)
-    return directory
 
 
 def task_id_of(process: psutil.Process) -> str:
@@ -181,7 +131,7 @@ class RunningBackend:
 @pytest.fixture
 def port_range() -> tuple[int, int]:
     """Ports for the tasks of one backend, apart from those that the demo uses."""
-    return 20000, 24000
+    return backend_ports()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import psutil
 import requests
-from conftest import free_task_ports
 from hub import CONFIGURATION, Hub, Ports
+from ports import hub_ports
 
 ADMIN_TOKEN = secrets.token_hex(16)
 
@@ -90,7 +90,7 @@ def make_hub(folder: Path, extra: str = "") -> Hub:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "config.py"
     configuration.write_text(_EXTRA + extra)
-    ports = replace(Ports.free(), tasks=free_task_ports())
+    ports = replace(Ports.free(), tasks=hub_ports())
     return Hub(folder / "state", ports, configuration=configuration)
 
 

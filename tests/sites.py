@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import RunningBackend
+from ports import backend_ports
 from rest import Rest
 
 BODY = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
@@ -85,7 +86,7 @@ class Site:
         self.hub = HubDouble()
         file = folder / "config.py"
         file.write_text(f"c.Backend.read_tokens = [{READER!r}]\n{configuration}")
-        self.backend = RunningBackend(folder / "state", (20000, 24000), accounts=accounts, config=str(file))
+        self.backend = RunningBackend(folder / "state", backend_ports(), accounts=accounts, config=str(file))
         self.backend.environment = {
             "JUPYTERHUB_API_URL": self.hub.url,
             "JUPYTERHUB_API_TOKEN": "the-backend-itself",

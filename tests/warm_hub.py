@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from conftest import RunningBackend, free_port
+from conftest import RunningBackend
+from ports import free_port
 
 _NURSERY = """
 import json, os, signal, sys

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import RunningBackend, free_port
+from conftest import RunningBackend
+from ports import free_port
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client, split_urls

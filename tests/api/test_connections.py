@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 from answering import listening, saying, silent
-from conftest import RunningBackend, free_port
+from conftest import RunningBackend
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from ports import free_port
 
 from hubfleet.api import watcher as watching
 from hubfleet.api.app import App

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 import pytest
-from conftest import RunningBackend, free_port
+from conftest import RunningBackend
+from ports import free_port
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client

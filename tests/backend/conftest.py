@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import RunningBackend
 from driving import Site
+from ports import backend_ports
 from rest import Rest
 
 
@@ -29,7 +30,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBackend]:
     """One backend for all tests of a file; each of them keeps to apps of its own."""
-    running = RunningBackend(tmp_path_factory.mktemp("shared") / "state", (20000, 24000))
+    running = RunningBackend(tmp_path_factory.mktemp("shared") / "state", backend_ports())
     try:
         asyncio.run(running.start())
         yield running

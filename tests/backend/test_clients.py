@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RunningBackend
+from ports import backend_ports
 from rest import Rest, eventually
 
 SETTINGS = """
@@ -29,7 +30,7 @@ c.Backend.max_connections_of_address = 5
 async def strict(tmp_path: Path) -> AsyncIterator[RunningBackend]:
     file = tmp_path / "config.py"
     file.write_text(SETTINGS)
-    running = RunningBackend(tmp_path / "state", (20000, 24000), config=str(file))
+    running = RunningBackend(tmp_path / "state", backend_ports(), config=str(file))
     try:
         await running.start()
         yield running

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from conftest import TOKEN, RunningBackend, free_port
+from conftest import TOKEN, RunningBackend
+from ports import free_port
 
 COMMAND = [sys.executable, "-m", "hubfleet.api.cli", "backend"]
 

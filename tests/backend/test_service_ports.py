@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import RunningBackend
+from ports import backend_ports
 from rest import Rest, eventually
 
 from hubfleet.api.app import App
@@ -72,7 +73,8 @@ def test_a_containers_ports_have_numbers_too() -> None:
 
 @pytest.fixture
 def port_range() -> tuple[int, int]:
-    return 20000, 20100
+    first, _ = backend_ports()
+    return first, first + 100
 
 
 async def test_a_port_has_one_number_for_as_long_as_the_app_is_there(

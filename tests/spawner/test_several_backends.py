@@ -16,7 +16,7 @@ from hubfleet.spawner.link import close_links
 @pytest.fixture
 async def second(tmp_path: Path) -> AsyncIterator[RunningBackend]:
     (tmp_path / "second").mkdir()
-    running = RunningBackend(tmp_path / "second" / "state", (24000, 24500))
+    running = RunningBackend(tmp_path / "second" / "state", (24250, 24490))
     try:
         await running.start()
         yield running
