@@ -94,7 +94,8 @@ class Watcher:
     async def wait_sighted(self, timeout: float) -> bool:
         """Wait until memory is the truth, at most `timeout` seconds; return whether it is."""
         try:
-            await asyncio.wait_for(self._sighted.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._sighted.wait()
         except TimeoutError:
             return False
         return True

@@ -113,7 +113,8 @@ class Reaper:
                 log.warning("cannot delete %s, trying again in about %.1f s: %s", app_id, pause, error)
             try:
                 jittered = pause * random.uniform(0.7, 1.3)  # noqa: S311 (no secret)
-                await asyncio.wait_for(spared.wait(), jittered)
+                async with asyncio.timeout(jittered):
+                    await spared.wait()
             except TimeoutError:
                 pause = min(pause * 2, _RETRY_MOST)
         return None

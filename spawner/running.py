@@ -293,7 +293,8 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         proxy = (getattr(self.user, "settings", None) or {}).get("proxy")
         if proxy is not None and self.ready:
             # If this fails, JupyterHub's own periodic check of the routes does it later.
-            await asyncio.wait_for(proxy.add_user(self.user, self.name), _ROUTE_SECONDS)
+            async with asyncio.timeout(_ROUTE_SECONDS):
+                await proxy.add_user(self.user, self.name)
 
     async def get_url(self) -> str:
         """Return where the server is: from memory if that is the truth, else what the hub has stored.

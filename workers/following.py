@@ -53,7 +53,8 @@ async def follow(cluster: ElasticCluster) -> None:
     try:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await changed.wait()
             heard = changed.is_set()
             changed.clear()
             if watcher.sighted:

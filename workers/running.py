@@ -120,7 +120,8 @@ async def _follow(cluster: MarathonCluster, stopping: asyncio.Event, progress: C
         if cluster.status.name in ("closing", "closed"):
             raise EndedByItself("the cluster has closed itself, having had nothing to do")
         try:
-            await asyncio.wait_for(stopping.wait(), _LOOK_SECONDS)
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stopping.wait()
         except TimeoutError:
             continue
 

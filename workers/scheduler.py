@@ -58,7 +58,8 @@ async def run() -> None:
             log.info("%r", cluster)
             while not told.is_set() and cluster.status.name == "running":
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), _LOOK_SECONDS)
+                    async with asyncio.timeout(_LOOK_SECONDS):
+                        await told.wait()
         if not told.is_set():
             # Idle for long: nobody wants this app any more.
             await marathon.delete_app(own)

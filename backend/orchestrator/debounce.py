@@ -42,7 +42,8 @@ class Debounce:
         """Return when it is time to act, at the latest after `timeout` seconds."""
         clock = asyncio.get_running_loop().time
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
         except TimeoutError:
             return
         if self._first < self._acted + self._quiet:

@@ -150,7 +150,8 @@ class FileHandler(ApiHandler):
                 return offset if output is None else min(offset, output.size)
             self.write(output.content)
             try:
-                await asyncio.wait_for(self.flush(), _SLOWEST_SECONDS)
+                async with asyncio.timeout(_SLOWEST_SECONDS):
+                    await self.flush()
             except TimeoutError:
                 self.detach().close()
                 raise StreamClosedError from None
