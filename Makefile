@@ -36,15 +36,15 @@ journey: environment
 
 ROUNDS ?= 2000
 storm: environment
-	@HUBFLEET_KILL_ROUNDS=$(ROUNDS) $(VENV)/python -m pytest -s tests/backend/test_kill_storm.py
+	@HUBFLEET_KILL_ROUNDS=$(ROUNDS) $(VENV)/python -m pytest -s --timeout=0 tests/backend/test_kill_storm.py
 
 HUB_ROUNDS ?= 100
 hub-storm: environment
-	@HUBFLEET_HUB_KILL_ROUNDS=$(HUB_ROUNDS) $(VENV)/python -m pytest -s tests/e2e/test_hub_storm.py
+	@HUBFLEET_HUB_KILL_ROUNDS=$(HUB_ROUNDS) $(VENV)/python -m pytest -s --timeout=0 tests/e2e/test_hub_storm.py
 
 scaling-storm: ROUNDS := 1000
 scaling-storm: environment
-	@HUBFLEET_SCALINGS=$(ROUNDS) $(VENV)/python -m pytest -s tests/workers/test_scaling_storm.py
+	@HUBFLEET_SCALINGS=$(ROUNDS) $(VENV)/python -m pytest -s --timeout=0 tests/workers/test_scaling_storm.py
 
 bench-backend: environment
 	@$(VENV)/python bench/backend.py
