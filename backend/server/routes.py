@@ -38,6 +38,7 @@ from .shapes import (
     DeploymentUnderWay,
     Figures,
     Group,
+    GroupRoles,
     GroupUpdate,
     Info,
     Leader,
@@ -150,9 +151,7 @@ _GROUP = {
         body=GroupUpdate,
         refusals=_CHANGE,
     ),
-    "PATCH": Operation(
-        Access.CHANGED, {200: Answer("It is so.")}, body=GroupUpdate, refusals=(404, 409, 422)
-    ),
+    "PATCH": Operation(Access.CHANGED, {200: Answer("It is so.")}, body=GroupRoles, refusals=(404, 409, 422)),
     "DELETE": Operation(Access.CHANGED, {200: _DEPLOYED}, query=(q.FORCE,), refusals=(*_CHANGE, 422)),
 }
 _GROUP_APPS = {

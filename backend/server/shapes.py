@@ -77,6 +77,12 @@ class GroupUpdate(group_update.GroupUpdate):
     groups: list[GroupUpdate] | None = None
 
 
+class GroupRoles(Wire):
+    """What a PATCH may say of a group; the rest of a group is changed by PUT, and passed over here."""
+
+    enforce_role: bool | None = None
+
+
 class LogLevel(Wire):
     """How much a logger of the backend logs, for a while or until the backend ends. Seconds."""
 
