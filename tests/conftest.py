@@ -21,6 +21,7 @@ from hubfleet.api.errors import BackendError
 from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
+STUBBORN = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
 
 
 def task_id_of(process: psutil.Process) -> str:
@@ -50,6 +51,13 @@ class RunningBackend:
         self.client = Client(self.url, token=TOKEN)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = state_dir.parent / "backend.log"
+
+    async def deaf(self, count: int) -> None:
+        """Wait until so many of its tasks that run `STUBBORN` do not hear SIGTERM any more."""
+        sandboxes = self.state_dir / "sandboxes"
+        async with asyncio.timeout(60):
+            while len(list(sandboxes.glob("*/deaf"))) < count:
+                await asyncio.sleep(0.02)
 
     def command(self) -> list[str]:
         """The command line that starts it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import STUBBORN
 from rest import eventually
 from sites import BODY, Site
 
@@ -187,12 +188,13 @@ async def test_tasks_that_will_not_end_are_no_way_around(limited: Site) -> None:
     stubborn = {
         "id": "/jupyter/alice/dask/a",
         **BODY,
-        "cmd": "trap '' TERM; while :; do sleep 0.1; done",
+        "cmd": STUBBORN,
         "cpus": 4,
         "taskKillGracePeriodSeconds": 60,
     }
     assert (await limited.alice("POST", "/v2/apps", stubborn)).status_code == 201
     await limited.alice.running("/jupyter/alice/dask/a")
+    await limited.backend.deaf(1)
     await limited.alice("DELETE", "/v2/apps/jupyter/alice/dask/a")
     refused = await limited.alice("POST", "/v2/apps", {**stubborn, "id": "/jupyter/alice/dask/b"})
     assert refused.status_code == 403

@@ -15,10 +15,8 @@ from collections.abc import Awaitable, Callable
 import psutil
 import pytest
 import requests
-from conftest import RunningBackend, task_id_of
+from conftest import STUBBORN, RunningBackend, task_id_of
 from rest import Rest, eventually
-
-STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 
 async def task_ids(backend: RunningBackend) -> Counter[str]:
@@ -73,6 +71,7 @@ async def test_a_kill_that_was_ordered_is_carried_out_after_the_restart(
     await rest.running("/scaled", 3)
     await rest.running("/gone")
     await rest.deployed()
+    await backend.deaf(4)
     await rest("PUT", "/v2/apps/scaled", {"instances": 1})
     await rest("DELETE", "/v2/apps/gone")
     await backend.kill()
@@ -90,6 +89,7 @@ async def test_tasks_that_die_unseen_while_they_are_to_end_leave_nothing(
     await rest.create("/dying", cmd=STUBBORN, instances=2, taskKillGracePeriodSeconds=60)
     await rest.running("/dying", 2)
     await rest.deployed()
+    await backend.deaf(2)
     await rest("DELETE", "/v2/apps/dying")
     await backend.kill()
     for process in backend.tasks():

@@ -11,10 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import RunningBackend, task_id_of
+from conftest import STUBBORN, RunningBackend, task_id_of
 from rest import Rest, eventually
-
-STUBBORN = "trap '' TERM; while :; do sleep 0.05; done"
 
 
 async def pids(backend: RunningBackend, task_id: str) -> set[int]:
@@ -25,10 +23,11 @@ async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
     rest: Rest, backend: RunningBackend
 ) -> None:
     # They take a second to end, in which the plan is to be seen.
-    lingering = "trap '' TERM; exec sleep 600"
+    lingering = "trap '' TERM; touch deaf; exec sleep 600"
     await rest.create("/workers", cmd=lingering, instances=5, taskKillGracePeriodSeconds=1)
     tasks = await rest.running("/workers", 5)
     await rest.deployed()
+    await backend.deaf(5)
     victims = [task["id"] for task in tasks[1:4]]
     answer = await rest(
         "POST", "/v2/tasks/delete?scale=true", {"ids": [*victims, victims[0], "gone.instance-1._app.1"]}
@@ -44,10 +43,11 @@ async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
     assert len(backend.tasks()) == 2
 
 
-async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest) -> None:
+async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest, backend: RunningBackend) -> None:
     await rest.create("/dying", cmd=STUBBORN, instances=3, taskKillGracePeriodSeconds=1)
     tasks = await rest.running("/dying", 3)
     await rest.deployed()
+    await backend.deaf(3)
     body = {"ids": [tasks[0]["id"]]}
     first = await rest("POST", "/v2/tasks/delete?scale=true", body)
     assert first.status_code == 200
@@ -59,9 +59,12 @@ async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest) -> None
     assert len(await rest.running("/dying", 2)) == 2
 
 
-async def test_killing_the_tasks_of_an_app_that_ends_has_nothing_to_scale(rest: Rest) -> None:
+async def test_killing_the_tasks_of_an_app_that_ends_has_nothing_to_scale(
+    rest: Rest, backend: RunningBackend
+) -> None:
     await rest.create("/ending", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
     (task,) = await rest.running("/ending")
+    await backend.deaf(1)
     await rest("DELETE", "/v2/apps/ending")
     answer = await rest("POST", "/v2/tasks/delete?scale=true", {"ids": [task["id"]]})
     assert (answer.status_code, answer.json()) == (404, {"message": "Path '/ending' does not exist"})
@@ -98,11 +101,12 @@ async def test_a_killed_task_is_replaced_under_its_instance_at_once(shared_rest:
 async def test_what_ignores_sigterm_is_killed_after_its_grace(rest: Rest, backend: RunningBackend) -> None:
     await rest.create("/stubborn", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
     (task,) = await rest.running("/stubborn")
+    await backend.deaf(1)
     await rest("DELETE", "/v2/apps/stubborn")
     begun = asyncio.get_running_loop().time()
     assert await pids(backend, task["id"])
     await rest.deployed()
-    assert 0.9 < asyncio.get_running_loop().time() - begun < 3
+    assert asyncio.get_running_loop().time() - begun > 0.9, "its grace is a second"
     assert not await pids(backend, task["id"])
 
 
