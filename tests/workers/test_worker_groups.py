@@ -22,7 +22,7 @@ async def test_groups_are_apps_of_their_own_scaled_by_themselves_and_removed_tog
     await cluster.add_worker_group("big", 1, nthreads=2, resources={"ROOM": 1})
     await cluster.scale(1)
     await until(lambda: len(of_group(cluster, "big")) == len(of_group(cluster, "default")) == 1, 60)
-    assert len(cluster.scheduler_info["workers"]) == len(cluster.workers) == 2
+    await until(lambda: len(cluster.scheduler_info["workers"]) == len(cluster.workers) == 2, 60)
     async with cluster.get_client() as client:
         where = await client.submit(os.getenv, "MARATHON_APP_ID", resources={"ROOM": 1})
         assert where == f"{GROUP}/{cluster.name}/groups/big"
