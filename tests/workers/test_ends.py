@@ -119,7 +119,9 @@ async def test_a_restarted_kernel_leaves_nothing_and_may_have_the_name_again(
 @pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM", "SIGKILL"])
 async def test_a_script_that_is_ended_leaves_nothing(server: Any, tmp_path: Path, signum: str) -> None:
     script = tmp_path / "script.py"
-    script.write_text(CLUSTER + "print('computing', flush=True)\nimport time\ntime.sleep(600)\n")
+    # Who runs the tests in the background of a shell has SIGINT ignored, and hands that on.
+    hears = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script.write_text(hears + CLUSTER + "print('computing', flush=True)\nimport time\ntime.sleep(600)\n")
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert await asyncio.to_thread(running.stdout.readline) == b"computing\n"
