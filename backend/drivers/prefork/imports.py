@@ -56,6 +56,12 @@ _WANTED = {
 # Where the extensions of this Python environment are named, those of an account or a machine apart.
 _EXTENSIONS = "etc/jupyter/jupyter_server_config.d"
 
+# Those that open nothing when they are imported. A server imports any other by itself, after the fork:
+# dask_labextension, for one, makes itself an event loop, which no two processes may share.
+_PLAIN_EXTENSIONS = frozenset(
+    {"jupyter_lsp", "jupyter_server_terminals", "jupyterlab", "nbclassic", "notebook", "notebook_shim"}
+)
+
 # What is another's for each account, and what the hub sets for each server.
 _VARYING = frozenset(
     {
@@ -228,13 +234,17 @@ def _import_all(kind: str, watch: Watch) -> None:
 
 
 def _extensions() -> Iterator[str]:
-    """Yield the server extensions that this Python environment switches on."""
+    """Yield the server extensions that this Python environment switches on and a template may import."""
     folder = os.path.join(sys.prefix, _EXTENSIONS)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         if name.endswith(".json"):
             with open(os.path.join(folder, name), "rb") as file, suppress(ValueError, AttributeError):
                 extensions = json.load(file)["ServerApp"]["jpserver_extensions"]
-                yield from (extension for extension, enabled in extensions.items() if enabled)
+                yield from (
+                    extension
+                    for extension, enabled in extensions.items()
+                    if enabled and extension in _PLAIN_EXTENSIONS
+                )
 
 
 def _drop(watch: Watch) -> list[str]:
