@@ -154,7 +154,7 @@ async def test_what_is_no_object_is_no_app(shared_rest: Rest, body: Any) -> None
         (
             {"requirePorts": True, "portDefinitions": [{"port": 80}]},
             "/portDefinitions",
-            "port 80 asked, but tasks of 127.0.0.1 are given ports ",
+            "port 80 asked, but tasks of 127.0.0.1 are given ports FIRST to LAST",
         ),
         (
             {"env": {"A": {"secret": "s"}}, "secrets": {"s": {"source": "x"}}},
@@ -167,8 +167,10 @@ async def test_what_is_no_object_is_no_app(shared_rest: Rest, body: Any) -> None
     ],
 )
 async def test_what_cannot_be_run_is_told_with_a_sentence(
-    shared_rest: Rest, change: dict[str, Any], path: str, sentence: str
+    shared_rest: Rest, shared: RunningBackend, change: dict[str, Any], path: str, sentence: str
 ) -> None:
+    first, last = shared.ports
+    sentence = sentence.replace("FIRST", str(first)).replace("LAST", str(last))
     body = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     answer = await shared_rest("POST", "/v2/apps", body)
     assert answer.status_code == 422, answer.text[:300]

@@ -96,7 +96,9 @@ async def test_the_history_of_a_task_reads_as_a_story(shared_rest: Rest, shared:
     (task_id,) = await ended_tasks(shared_rest, "/story", 1)
     events = await shared.client.task_history(task_id)
     place, *rest = [event.message for event in events]
-    assert place.startswith("Placed on 127.0.0.1 with the ports ")
+    before, _, port = place.rpartition(" ")
+    assert before == "Placed on 127.0.0.1 with the ports"
+    assert int(port) in range(shared.ports[0], shared.ports[1] + 1)
     assert rest[:2] == ["Started", "Terminated: exit code 3"]
     assert rest[2].startswith(
         ("Restarting in 300.0 s: Command exited", "Restarting in 299.9 s: Command exited")
