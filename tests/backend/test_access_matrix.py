@@ -18,7 +18,15 @@ from sites import BODY, READER, Site, running_site
 
 from hubfleet.backend.server.operations import Access, Operation, Route
 from hubfleet.backend.server.routes import ROUTES
-from hubfleet.backend.server.shapes import AppUpdate, AppUpdateOf, GroupUpdate, LogLevel, NewApp, TaskIds
+from hubfleet.backend.server.shapes import (
+    AppUpdate,
+    AppUpdateOf,
+    GroupRoles,
+    GroupUpdate,
+    LogLevel,
+    NewApp,
+    TaskIds,
+)
 
 APPS = ("/other/m", "/jupyter/alice/notebook", "/jupyter/alice/dask/m", "/jupyter/bob/dask/m")
 CASES = [(route, method) for route in ROUTES for method in route.operations]
@@ -132,6 +140,7 @@ BODIES: dict[Any, Any] = {
     list[AppUpdateOf]: lambda names: [{"id": "/" + names["id"], "cpus": 0.02}],
     TaskIds: lambda names: {"ids": [names["taskId"]]},
     GroupUpdate: lambda names: {"scaleBy": 1.5},
+    GroupRoles: lambda names: {"enforceRole": False},
     LogLevel: lambda names: {"logger": "hubfleet.nothing", "level": "info"},
 }
 QUERIES = {
