@@ -202,7 +202,7 @@ async def test_quotas_hold_for_changes_of_groups(limited: Site) -> None:
     refused = await alice("PUT", path, groups)
     assert (refused.status_code, "may make 3 groups" in refused.text) == (403, True)
     report = await alice.get("/hubfleet/quota")
-    assert report["used"]["instances"] in (2, 4), "those that still end count"
+    assert report["used"]["instances"] in (2, 3, 4), "those that still end count"
 
 
 async def test_apps_that_take_the_place_of_others_are_no_more_than_before(limited: Site) -> None:
