@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench-backend bench-prefork bench-hub-restart bench-spawner bench bench-quick bench-check clean
+.PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench bench-quick bench-check clean
 
 help:
 	@echo "make demo     a hub on this machine, ready to log in (Ctrl-C stops it)"
@@ -14,12 +14,9 @@ help:
 	@echo "make storm    kill the backend and its launcher under load, ROUNDS=2000 times"
 	@echo "make hub-storm  kill the hub while people start and stop servers, HUB_ROUNDS=100 times"
 	@echo "make scaling-storm  scale workers at random under load, ROUNDS=1000 times"
-	@echo "make bench-backend   what requests, lists, events, tasks and recovery cost"
-	@echo "make bench-prefork   how servers and workers start, executed and forked from a warm template"
-	@echo "make bench-hub-restart   how much longer a hub takes to restart when servers run"
-	@echo "make bench-spawner   logins, storms of them and polls, beside JupyterHub's own spawner"
-	@echo "make bench    all of these into bench/results and docs/performance.md; bench-quick: the short runs"
-	@echo "make bench-check   whether a ratio got worse than in the committed short run"
+	@echo "make bench    measure all beside peers and limits, into docs/performance.md, in 30 minutes (BENCHES=... for some)"
+	@echo "make bench-quick   the same in short, in 5 minutes"
+	@echo "make bench-check   whether a ratio of ours got worse than in the committed short run"
 	@echo "make clean    remove what the others made"
 
 demo:
@@ -46,30 +43,21 @@ scaling-storm: ROUNDS := 1000
 scaling-storm: environment
 	@HUBFLEET_SCALINGS=$(ROUNDS) $(VENV)/python -m pytest -s --timeout=0 tests/workers/test_scaling_storm.py
 
-bench-backend: environment
-	@$(VENV)/python bench/backend.py
-
 docs: environment
 	@$(VENV)/python docs/generate.py
 	@$(VENV)/python docs/generate_workers.py
 
-bench-prefork: environment
-	@$(VENV)/python bench/prefork.py
-
-bench-hub-restart: environment
-	@$(VENV)/python bench/hub_restart.py
-
-bench-spawner: environment
-	@$(VENV)/python bench/spawner.py
-
+# The scripts to run, of those in bench/run.py; all, if none is named. PATIENCE is for a busy machine.
+BENCHES ?=
+PATIENCE ?= 1
 bench: environment
-	@$(VENV)/python bench/run.py
+	@$(VENV)/python bench/run.py --patience $(PATIENCE) $(BENCHES)
 
 bench-quick: environment
-	@$(VENV)/python bench/run.py --quick
+	@$(VENV)/python bench/run.py --quick --patience $(PATIENCE) $(BENCHES)
 
 bench-check: environment
-	@$(VENV)/python bench/check.py
+	@$(VENV)/python bench/check.py --patience $(PATIENCE) $(BENCHES)
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment

@@ -1,4 +1,4 @@
-"""What the backend costs: requests, lists, events, memory, recovery. Run by ``make bench-backend``.
+"""What the backend costs: requests, lists, events, memory, recovery. Run by ``make bench``.
 
 Method: a real ``hubfleet backend`` in a directory of its own, driven over keep-alive connections by raw
 asyncio streams, whose own cost is small beside the server's. Next to the requests stand, of the same run,
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from measuring import Part, arguments, method_of, run
+from measuring import Part, arguments, run
 
 Order = Callable[[int], tuple[Any, ...]]
 TOKEN = secrets.token_hex(16)
@@ -327,7 +327,7 @@ async def tasks(part: Part, backend: Backend) -> None:
 
 async def main() -> None:
     given = arguments(__doc__).parse_args()
-    part = Part("backend", method_of(__doc__), given.quick, given.seed)
+    part = Part.of("backend", __doc__, given)
     with tempfile.TemporaryDirectory() as place:
         backend = Backend(Path(place) / "state")
         try:
@@ -340,7 +340,7 @@ async def main() -> None:
             await lists(part, backend)
         finally:
             backend.end_all()
-    part.end(given.into)
+    part.end()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
+from figures import Figure, rounded, shown
 from fitting import fitted
-from measuring import Figure, Part, rounded, shown
+from measuring import Part
 
 MIB = 1 << 20
 SPARE_MIB = 1500.0  # of the machine's memory, which a climb does not touch
@@ -92,8 +93,8 @@ class Reached:
 class Growth(Part):
     """What one bench of growth measures in one run: besides figures, curves."""
 
-    def __init__(self, name: str, method: str, quick: bool = False, seed: int | None = None) -> None:
-        super().__init__(name, method, quick, seed)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.curves: dict[tuple[str, str, str], Curve] = {}
         self.reached: dict[tuple[str, str], Reached] = {}
         self.lines: list[dict[str, Any]] = []
@@ -170,18 +171,18 @@ class Growth(Part):
             self.add(f"{group}, {size:,}", f"{name}: {curve.series}", curve.figures[size].samples, curve.unit)
         self.ratio(f"{group}, {size:,}", f"{name}: {ours}", f"{name}: {others}")
 
-    def record(self) -> dict[str, Any]:
+    def record(self, done: bool = False) -> dict[str, Any]:
         """Return all of it, as it is written down."""
         return {
-            **super().record(),
+            **super().record(done),
             "curves": [curve.record() for curve in self.curves.values()],
             "reached": [vars(one) for one in self.reached.values()],
             "lines": self.lines,
         }
 
     def shown(self) -> str:
-        """Return the curves as people read them."""
-        return curve_tables(self.record())
+        """Return what people read of it."""
+        return f"{super().shown()}\n{curve_tables(self.record())}"
 
 
 @contextlib.asynccontextmanager

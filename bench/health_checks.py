@@ -21,7 +21,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import RunningBackend
-from measuring import Part, arguments, method_of, run
+from measuring import Part, arguments, run
 from rest import Rest
 
 answered = 0
@@ -90,14 +90,14 @@ async def main() -> None:
     parser.add_argument("--interval", type=int, default=10)
     parser.add_argument("--seconds", type=float)
     given = parser.parse_args()
-    part = Part("health_checks", method_of(__doc__), given.quick, given.seed)
+    part = Part.of("health_checks", __doc__, given)
     checks, seconds = (
         given.checks or (100 if given.quick else 1000),
         given.seconds or 10 + 20 * (not given.quick),
     )
     with tempfile.TemporaryDirectory() as directory:
         await measure(part, checks, given.interval, seconds, Path(directory))
-    part.end(given.into)
+    part.end()
 
 
 if __name__ == "__main__":

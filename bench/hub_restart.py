@@ -1,4 +1,4 @@
-"""How much longer a hub takes to restart when servers run. Run by ``make bench-hub-restart``.
+"""How much longer a hub takes to restart when servers run. Run by ``make bench``.
 
 Method: a real hub, proxy and backend. The servers are real apps with real processes, which only sleep; one
 process listens on all their ports in their stead, so that several hundred fit on a small machine. The hub
@@ -23,7 +23,7 @@ from tornado.web import Application, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from measuring import Part, arguments, method_of, run
+from measuring import Part, arguments, run
 from ports import free_port
 from warm_backend import WarmBackend
 from warm_hub import WarmHub
@@ -118,14 +118,14 @@ async def main() -> None:
     parser.add_argument("servers", type=int, nargs="*")
     parser.add_argument("--times", type=int)
     given = parser.parse_args()
-    part = Part("hub_restart", method_of(__doc__), given.quick, given.seed)
+    part = Part.of("hub_restart", __doc__, given)
     counts = sorted(given.servers or ([0, 50] if given.quick else [0, 100, 500]))
     for kind in ("nothing", "marathon"):
         await compare(part, kind, counts, given.times or (2 if given.quick else 3))
     for count in counts:
         for what in ("all are ready", "its processor time until then"):
             part.ratio(f"a hub's restart with {count} servers", f"marathon: {what}", f"nothing: {what}")
-    part.end(given.into)
+    part.end()
 
 
 async def compare(part: Part, kind: str, counts: list[int], times: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import requests
 from conftest import RunningBackend
-from measuring import quantile
+from figures import quantile
 from warm_hub import WarmHub
 
 _COMMON = f"""

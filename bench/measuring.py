@@ -1,131 +1,123 @@
-"""What every bench shares: turns in random order, figures with their spread, ratios, goals, and the record.
+"""How a script of the bench is written: what it emits, and when it has to be done.
 
-A figure alone says more of the machine than of us, so that a bench measures a limit or a peer beside it, in
-the same run and in turns with it, and says the ratio. Nothing is dropped: what fails is counted and shown
-with its error, and outliers stay in the samples, which the record keeps as they are.
+A figure alone says more of the machine than of us, so that a script measures a limit or a peer beside it, in
+the same run and in turns with it, and declares the ratio. Nothing is dropped: what fails is counted and shown
+with its error, outliers stay, and what there was no time for is told.
+
+A script has a docstring whose first line says what it measures and which tells from ``Method:`` on how, and::
+
+    async def main() -> None:
+        given = arguments(__doc__).parse_args()  # --quick, --seed, --seconds, --into
+        part = Part.of("starts", __doc__, given)
+        part.ratio(STARTS, "ours, wall", "theirs, wall", goal=0.5, limit="fork, wall")
+        part.goal(STARTS, "ours, wall", at_most=0.5)
+        async with part.phase("starts", share=0.7):
+            ways = {"ours": ours, "theirs": theirs, "fork": fork}
+            await part.in_turns(STARTS, ways, rounds=3 if part.quick else 15)
+        async with part.phase("memory", share=0.3):
+            part.add("memory of one", "ours", await memory(), "MiB")
+        part.end()
+
+    if __name__ == "__main__":
+        run(main)
+
+and one line in `run.BENCHES`, with the seconds that its quick and its full size may take on two quiet
+processors. Ratios and goals are declared first, so that they are there when the script is ended early.
+
+sample
+    one number, kept as it is: `Part.add`, or what a way of `Part.in_turns` returns. Seconds by the wall and
+    of processor time (``wall``, ``cpu``) are figures of their own.
+figure
+    all samples of one thing, known by a group and a name. At least three samples in the quick size, too, or
+    its ratios cannot be checked.
+ratio
+    of two medians, with an interval: `Part.ratio` within a group, `Part.ratio_between` across groups. It is
+    to a peer, and ``limit`` names the limit that stands beside it; or to a limit itself
+    (``to_a_limit=True``). ``ours=False`` where it is one of peers, ``higher_is_better=True`` for rates.
+goal
+    what a median (`Part.goal`) or a ratio (``goal=``) should be.
+failure
+    an exception in a way or a phase is kept by itself, `Part.failed` keeps any other. A peer that cannot be
+    made to run is a failure of its figure, with the error.
+not measured
+    `Part.cut` tells what was left out, and why. `Part.in_turns` begins no round for which there is no time.
+
+`Part.keep` writes what there is so far; `in_turns` and `phase` do that by themselves. A script ends whatever
+it started in its ``finally``: it is cancelled when its time is over, and when people interrupt the bench.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
-import math
 import os
-import platform
 import random
 import re
 import secrets
 import signal
-import sqlite3
-import statistics
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("hubfleet", "jupyterhub", "jupyter-server", "jupyterlab", "tornado", "pydantic", "distributed")
-_RESAMPLES = 2000
+from figures import Comparison, Figure, Place, rounded, with_ratios
+from machine import load, versions
+from tables import tables
 
-
-@dataclass
-class Figure:
-    """The samples of one thing that is measured.
-
-    Parameters
-    ----------
-    unit
-        ``s`` (shown as is fit: seconds, milliseconds, microseconds), ``MiB``, ``1/s`` or empty.
-    failures
-        What was said when it could not be measured.
-    """
-
-    group: str
-    name: str
-    unit: str
-    samples: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the median, the quartiles (the spread), the 99th percentile and the worst."""
-        if not self.samples:
-            return {}
-        low, high = quantile(self.samples, 0.25), quantile(self.samples, 0.75)
-        return {
-            "median": statistics.median(self.samples),
-            "low": low,
-            "high": high,
-            "p99": quantile(self.samples, 0.99),
-            "worst": max(self.samples),
-        }
-
-
-def quantile(samples: Sequence[float], part: float) -> float:
-    """Return the sample below which such a part of all lies; the nearest one, none is made up."""
-    return sorted(samples)[min(len(samples) - 1, max(0, math.ceil(part * len(samples)) - 1))]
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """One median in relation to another, with the interval that holds nine of ten resampled ratios.
-
-    Parameters
-    ----------
-    samples
-        Of that of both which has fewer.
-    goal
-        What it should not exceed, or None.
-    """
-
-    group: str
-    name: str
-    of: str
-    value: float
-    low: float
-    high: float
-    samples: int
-    goal: float | None = None
-
-
-def ratio_of(ours: Sequence[float], others: Sequence[float], chance: random.Random) -> tuple[float, ...]:
-    """Return the ratio of the medians, and the bounds between which resampling finds it nine times of ten."""
-    of = statistics.median(others)
-    found = sorted(
-        statistics.median(chance.choices(ours, k=len(ours)))
-        / statistics.median(chance.choices(others, k=len(others)))
-        for _ in range(_RESAMPLES)
-    )
-    return statistics.median(ours) / of, quantile(found, 0.05), quantile(found, 0.95)
+PATIENCE = 1.5
+"""So many times its seconds a phase may take, and a script, before it is ended: on a machine that is busy."""
+FAILURES_IN_TURN = 3
+_SECONDS_BETWEEN_KEEPS = 2
 
 
 class Part:
-    """What one bench measures in one run.
+    """What one script measures in one run.
 
     Parameters
     ----------
     name
-        Of the bench.
+        Of the script.
     method
         How it measures, in words.
     quick
         Whether this is the short run, whose figures are compared with those of short runs only.
     seed
         Of the order of the turns; shown, so that an order can be had again.
+    seconds
+        In which it should be done, or None.
+    into
+        The file that keeps its record, or None.
     """
 
-    def __init__(self, name: str, method: str, quick: bool = False, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        method: str,
+        quick: bool = False,
+        seed: int | None = None,
+        seconds: float | None = None,
+        into: Path | None = None,
+    ) -> None:
         self.name, self.method, self.quick = name, " ".join(method.split()), quick
         self.seed = secrets.randbits(32) if seed is None else seed
+        self.seconds, self.into = seconds, into
         self.chance = random.Random(self.seed)
-        self.figures: dict[tuple[str, str], Figure] = {}
-        self.ratios: list[Ratio] = []
-        self.limits: dict[tuple[str, str], float] = {}
-        self._begun, self._load = time.monotonic(), os.getloadavg()[0]
-        print(f"# {name}, seed {self.seed}, load {self._load:.1f}\n{self.method}\n", flush=True)
+        self.figures: dict[Place, Figure] = {}
+        self.comparisons: list[Comparison] = []
+        self.goals: dict[Place, dict[str, float]] = {}
+        self.cuts: list[str] = []
+        self.turns: list[dict[str, Any]] = []
+        self.versions = versions()
+        self._begun, self._load, self._kept = time.monotonic(), load(), 0.0
+        self._ends_at = self._begun + seconds if seconds else float("inf")
+        print(f"# {name}, seed {self.seed}, load {self._load}\n{self.method}\n", flush=True)
+
+    @classmethod
+    def of(cls, name: str, document: str | None, given: argparse.Namespace) -> Part:
+        """Return the part of a script with such a docstring that was given such `arguments`."""
+        return cls(name, method_of(document), given.quick, given.seed, given.seconds, given.into)
 
     # -- figures ----------------------------------------------------------------------
 
@@ -140,8 +132,46 @@ class Part:
         self._figure(group, name, unit).failures.append(said)
         print(f"{group}, {name}: FAILED: {said}", flush=True)
 
+    def cut(self, sentence: str) -> None:
+        """Tell what was not measured, and why."""
+        self.cuts.append(sentence)
+        print(f"NOT MEASURED: {sentence}", flush=True)
+
+    def measured_with(self, versions: Mapping[str, str]) -> None:
+        """Add the versions of what only this script measures, such as peers."""
+        self.versions |= versions
+
     def _figure(self, group: str, name: str, unit: str) -> Figure:
         return self.figures.setdefault((group, name), Figure(group, name, unit))
+
+    # -- turns and time ---------------------------------------------------------------
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the present phase may still take; infinite where there is no end to it."""
+        return self._ends_at - time.monotonic()
+
+    @asynccontextmanager
+    async def phase(self, name: str, share: float = 1.0) -> AsyncIterator[None]:
+        """Measure one thing of several, in a share of the script's time; what fails in it fails alone.
+
+        A phase that takes `PATIENCE` times its share is cancelled.
+        """
+        before = self._ends_at
+        seconds = self.seconds * share if self.seconds else None
+        if seconds is not None:
+            self._ends_at = time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds and PATIENCE * seconds) as patience:
+                yield
+        except Exception as error:
+            late = patience.expired()
+            self.failed(
+                name, "this phase", f"it was not done in {PATIENCE * seconds:.0f} s" if late else error
+            )
+        finally:
+            self._ends_at = before
+            self.keep()
 
     async def in_turns(
         self,
@@ -149,214 +179,195 @@ class Part:
         ways: Mapping[str, Callable[[], Awaitable[Mapping[str, float]]]],
         rounds: int,
         warm_up: int = 1,
+        units: Mapping[str, str] | None = None,
     ) -> None:
         """Measure several ways of the same, a round of each in an order of chance, `rounds` times.
+
+        A way that fails thrice in a row is tried no more. A round is begun only if there is time for one as
+        long as the longest so far, but for the first that is kept.
 
         Parameters
         ----------
         ways
-            By their names; each returns the seconds by what they are of, such as ``wall`` and ``cpu``.
+            By their names; each returns numbers by what they are of, such as ``wall`` and ``cpu``.
         warm_up
             So many rounds before, which are not kept.
+        units
+            Of what a way returns, where it is not seconds.
         """
+        ways, failing, longest = dict(ways), dict.fromkeys(ways, 0), 0.0
         for number in range(-warm_up, rounds):
+            if number > 0 and longest > self.seconds_left:
+                self.cut(f"{group}: {rounds - number} of {rounds} rounds, as the time for them was over")
+                return
+            begun = time.monotonic()
             for name, way in self.shuffled(ways).items():
+                turn = self._turn(group, name, number)
                 try:
                     found = await way()
                 except Exception as error:
                     self.failed(group, f"{name}, wall", error)
+                    failing[name] += 1
+                    if failing[name] == FAILURES_IN_TURN:
+                        del ways[name]
+                        self.cut(f"{group}: {name}, any more, as it failed {FAILURES_IN_TURN} times in a row")
                     continue
+                finally:
+                    turn()
+                failing[name] = 0
                 for what, value in found.items() if number >= 0 else ():
-                    self.add(group, f"{name}, {what}", value)
+                    self.add(group, f"{name}, {what}", value, (units or {}).get(what, "s"))
+            longest = max(longest, time.monotonic() - begun)
+
+    def _turn(self, group: str, way: str, number: int) -> Callable[[], None]:
+        """Begin a turn; return what notes its end, and what it cost this process, which makes the load."""
+        begun, own = time.monotonic(), time.process_time()
+
+        def end() -> None:
+            self.turns.append(
+                {
+                    "group": group,
+                    "way": way,
+                    "round": number,
+                    "begun": rounded(begun - self._begun),
+                    "wall": rounded(time.monotonic() - begun),
+                    "cpu of this script": rounded(time.process_time() - own),
+                }
+            )
+            if time.monotonic() > self._kept + _SECONDS_BETWEEN_KEEPS:
+                self.keep()
+
+        return end
 
     def shuffled(self, ways: Mapping[str, Any]) -> dict[str, Any]:
         """Return the same in an order of chance."""
         return {name: ways[name] for name in self.chance.sample(list(ways), k=len(ways))}
 
-    def goal(self, group: str, name: str, at_most: float) -> None:
-        """Say what the median of a figure should not exceed."""
-        self.limits[group, name] = at_most
+    # -- what it should be ------------------------------------------------------------
 
-    def ratio(self, group: str, name: str, of: str, goal: float | None = None) -> None:
-        """Relate one figure to another of its group; where one could not be measured, there is none."""
-        self.ratio_between((group, name), (group, of), goal)
+    def goal(
+        self, group: str, name: str, at_most: float | None = None, at_least: float | None = None
+    ) -> None:
+        """Say what the median of a figure should not exceed, or not fall below."""
+        bounds = {"at_most": at_most, "at_least": at_least}
+        self.goals[group, name] = {how: bound for how, bound in bounds.items() if bound is not None}
+
+    def ratio(
+        self,
+        group: str,
+        name: str,
+        of: str,
+        goal: float | None = None,
+        *,
+        limit: str | None = None,
+        **marks: bool,
+    ) -> None:
+        """Relate one figure to another of its group; the marks are those of a `Comparison`."""
+        self.ratio_between((group, name), (group, of), goal, limit=(group, limit) if limit else None, **marks)
 
     def ratio_between(
-        self, ours: tuple[str, str], others: tuple[str, str], goal: float | None = None
+        self,
+        figure: Place,
+        of: Place,
+        goal: float | None = None,
+        *,
+        limit: Place | None = None,
+        **marks: bool,
     ) -> None:
-        """Relate one figure to one of any group."""
-        pair = self.figures.get(ours), self.figures.get(others)
-        if any(figure is None or not figure.samples for figure in pair):
-            print(f"{ours[0]}, {ours[1]}: no ratio to {others[1]}, of which one has no samples", flush=True)
-            return
-        assert pair[0] is not None
-        assert pair[1] is not None
-        value, low, high = ratio_of(pair[0].samples, pair[1].samples, random.Random(0))
-        of = others[1] if others[0] == ours[0] else f"{others[1]} ({others[0]})"
-        samples = min(len(figure.samples) for figure in pair if figure is not None)
-        self.ratios.append(Ratio(ours[0], ours[1], of, value, low, high, samples, goal))
+        """Relate one figure to one of any group; the marks are those of a `Comparison`."""
+        self.comparisons.append(Comparison(figure, of, goal, limit, **marks))
 
     # -- the record -------------------------------------------------------------------
 
-    def record(self) -> dict[str, Any]:
-        """Return all of it, as it is written down."""
+    def record(self, done: bool = False) -> dict[str, Any]:
+        """Return all of it, as it is written down; the values of ratios are worked out by `with_ratios`."""
         return {
             "method": self.method,
             "quick": self.quick,
             "seed": self.seed,
+            "done": done,
             "seconds": round(time.monotonic() - self._begun, 1),
-            "load": [round(self._load, 1), round(os.getloadavg()[0], 1)],
+            "cpu_of_this_script": round(time.process_time(), 1),
+            "load": [self._load, load()],
+            "versions": self.versions,
+            "cuts": self.cuts,
             "figures": [
                 {
                     "group": figure.group,
                     "name": figure.name,
                     "unit": figure.unit,
                     **{name: rounded(value) for name, value in figure.summary().items()},
-                    "goal": self.limits.get(place),
+                    "goal": self.goals.get(place),
                     "count": len(figure.samples),
-                    "samples": [rounded(value) for value in _thinned(figure.samples)],
+                    "samples": [rounded(value) for value in figure.samples],
                     "failures": figure.failures,
                 }
                 for place, figure in self.figures.items()
             ],
-            "ratios": [
-                {name: rounded(value) for name, value in vars(ratio).items()} for ratio in self.ratios
-            ],
+            "ratios": [comparison.told() for comparison in self.comparisons],
+            "turns": self.turns,
         }
 
-    def end(self, into: Path | None) -> None:
-        """Print the tables, and write the record into a results file, beside what others wrote."""
-        record = self.record()
-        print(tables(record), flush=True)
-        if into is not None:
-            found = json.loads(into.read_text()) if into.exists() else {"parts": {}}
-            found["parts"][self.name] = record
-            into.parent.mkdir(parents=True, exist_ok=True)
-            into.write_text(text_of({**found, **about_the_run()}))
+    def keep(self, done: bool = False) -> None:
+        """Write the record, if there is a file for it: at once, or not at all."""
+        self._kept = time.monotonic()
+        if self.into is not None:
+            write(self.into, self.record(done))
+
+    def end(self) -> None:
+        """Keep the record and print the tables: all is measured."""
+        self.keep(done=True)
+        print(self.shown(), flush=True)
+
+    def shown(self) -> str:
+        """Return what people read of it."""
+        return tables(with_ratios(self.record(done=True)))
 
 
-def text_of(results: Mapping[str, Any]) -> str:
-    """Return a results file; a list of numbers is one line, so that two files can be compared by eye."""
-    text = json.dumps(results, indent=1, ensure_ascii=False)
+def write(path: Path, found: Mapping[str, Any]) -> None:
+    """Write JSON into a file that nobody ever finds half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text_of(found))
+    beside.replace(path)
+
+
+def text_of(found: Mapping[str, Any]) -> str:
+    """Return JSON in which a list of numbers is one line, so that two files can be compared by eye."""
+    text = json.dumps(found, indent=1, ensure_ascii=False)
     return re.sub(r"\[[\s\d.,e+-]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
-def _thinned(samples: Sequence[float], most: int = 500) -> Sequence[float]:
-    """Return the samples, or of very many every so manyth in order of size, with both ends."""
-    if len(samples) <= most:
-        return samples
-    ordered = sorted(samples)
-    return [ordered[round(place * (len(ordered) - 1) / (most - 1))] for place in range(most)]
-
-
-def rounded(value: Any) -> Any:
-    """Return a number with four digits that count; anything else as it is."""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def about_the_run() -> dict[str, Any]:
-    """Return when, on what and with which versions it was measured."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    processor = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {
-            "processor": processor,
-            "processors": len(os.sched_getaffinity(0)),
-            "memory": f"{memory / (1 << 30):.0f} GiB",
-            "system": f"{platform.system()} {platform.release()}",
-        },
-        "versions": {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, **versions},
-    }
-
-
-# -- as people read it -----------------------------------------------------------------
-
-
-def shown(value: float | None, unit: str) -> str:
-    """Return a figure with its unit, seconds as is fit."""
-    if value is None:
-        return "–"
-    if unit != "s":
-        return f"{_digits(value, 4)} {unit}".strip()
-    for factor, name in ((1, "s"), (1e3, "ms")):
-        if abs(value * factor) >= 1:
-            return f"{_digits(value * factor)} {name}"
-    return f"{_digits(value * 1e6)} µs"
-
-
-def _digits(value: float, count: int = 3) -> str:
-    text = f"{value:.{count}g}"
-    return f"{value:.0f}" if "e+" in text else text
-
-
-def tables(record: Mapping[str, Any]) -> str:
-    """Return the figures and the ratios of a record as Markdown."""
-    lines = ["| | median | middle half | p99 | worst | n | failed |", "|---|---|---|---|---|---|---|"]
-    group = None
-    for figure in record["figures"]:
-        if figure["group"] != group:
-            group = figure["group"]
-            lines.append(f"| **{group}** | | | | | | |")
-        unit = figure["unit"]
-        cells = [shown(figure.get(name), unit) for name in ("median", "low", "high", "p99", "worst")]
-        goal = figure["goal"]
-        if goal is not None and "median" in figure:
-            met = "met" if figure["median"] <= goal else "**missed**"
-            cells[0] += f" (goal {shown(goal, unit)}: {met})"
-        spread = f"{cells[1]} to {cells[2]}" if figure["count"] > 1 else ""
-        failed = len(figure["failures"])
-        said = "".join(figure["failures"][-1:])[:200].replace("|", "/").replace("\n", " ")
-        lines.append(
-            f"| {figure['name']} | {cells[0]} | {spread} | {cells[3]} | {cells[4]} | {figure['count']} | "
-            f"{f'{failed}: {said}' if failed else 0} |"
-        )
-    if record["ratios"]:
-        lines += ["", "| ratio | to | times | nine of ten between | goal |", "|---|---|---|---|---|"]
-    for ratio in record["ratios"]:
-        goal = ratio["goal"]
-        verdict = "" if goal is None else f"≤ {goal:g}: {'met' if ratio['value'] <= goal else '**missed**'}"
-        lines.append(
-            f"| {ratio['group']}: {ratio['name']} | {ratio['of']} | {ratio['value']:.3g} | "
-            f"{ratio['low']:.3g} to {ratio['high']:.3g} | {verdict} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a bench; told to end, it still ends what it has started."""
+    """Run a script; told to end, it still ends what it has started."""
 
     async def cancellable() -> None:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+        def end() -> None:
+            if not task.cancelling():  # what ends its processes now is not to be ended itself
+                task.cancel()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
         await main()
 
-    asyncio.run(cancellable())
+    try:
+        asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        raise SystemExit("it was told to end") from None
 
 
 def arguments(document: str | None) -> argparse.ArgumentParser:
-    """Return the parser of what every bench can be told."""
+    """Return the parser of what every script can be told."""
     parser = argparse.ArgumentParser(description=(document or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the short run, of the same kinds")
     parser.add_argument("--seed", type=int, help="of the order of the turns")
-    parser.add_argument("--into", type=Path, help="the results file, which is added to")
+    parser.add_argument("--seconds", type=float, help="in which it should be done")
+    parser.add_argument("--into", type=Path, help="the file for what it finds")
     return parser
 
 
 def method_of(document: str | None) -> str:
-    """Return how a bench measures: what its docstring says from ``Method:`` on."""
+    """Return how a script measures: what its docstring says from ``Method:`` on."""
     return (document or "").partition("Method: ")[2]

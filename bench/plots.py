@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from figures import shown
 
 mpl.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from measuring import shown
 
 LOOKS = (("o", "-", "0.0"), ("s", "--", "0.4"), ("^", "-.", "0.2"), ("D", ":", "0.55"), ("v", "-", "0.6"))
 COLUMNS = 3

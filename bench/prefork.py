@@ -1,4 +1,4 @@
-"""What a warm template saves: starts and memory of servers and workers. Run by ``make bench-prefork``.
+"""What a warm template saves: starts and memory of servers and workers. Run by ``make bench``.
 
 Method: the driver of processes starts the same command three ways, one after the other in turns that begin
 elsewhere each time, so that what else the machine does falls on all alike:
@@ -37,7 +37,7 @@ from pathlib import Path
 import tornado.web
 from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
-from measuring import Part, arguments, method_of, run
+from measuring import Part, arguments, run
 
 from hubfleet.backend.drivers import TaskSpec
 from hubfleet.backend.drivers.machine import find_free_ports
@@ -316,11 +316,11 @@ async def main() -> None:
     parser.add_argument("--workers", type=int)
     logging.getLogger("distributed").setLevel(logging.ERROR)
     given = parser.parse_args()
-    part = Part("prefork", method_of(__doc__), given.quick, given.seed)
+    part = Part.of("prefork", __doc__, given)
     await measure(
         part, given.rounds or (3 if given.quick else 15), given.workers or (8 if given.quick else 20)
     )
-    part.end(given.into)
+    part.end()
 
 
 if __name__ == "__main__":

@@ -1,64 +1,178 @@
-"""Runs all benches into one results file, and writes the page that shows it. Run by ``make bench``.
+"""Runs all scripts of the bench, one after the other, into one results file. Run by ``make bench``.
 
-Each bench is a process of its own, one after the other, with an end to its time: one that fails or takes too
-long is shown as failed, and the others go on. ``--quick`` takes the short runs (5 minutes in all on two quiet
-processors, 30 without), whose figures are compared with those of short runs only.
+Each script is a process of its own with seconds to be done in; how they end, and what they leave, is in
+guarding.py. One that fails, or has no time left, is shown as such with the figures that it has, and the
+others go on. A run that is interrupted keeps what there is, too. ``--quick`` takes the short sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import random
+import secrets
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from measuring import RESULTS, about_the_run, text_of
-from page import write_page
+from guarding import Outcome, adopt_orphans, guarded
+from machine import about_the_machine, busy_seconds, load, versions
+from measuring import PATIENCE, write
+from page import RESULTS, write_page
+from report import report
 
 HERE = Path(__file__).parent
-BENCHES = ("backend", "prefork", "spawner", "hub_restart", "health_checks")
-SECONDS_OF_ALL = {True: 5 * 60, False: 30 * 60}
-PATIENCE = 3  # times that, on a machine that has much else to do
+UNFINISHED = HERE.parent / "build" / "bench"
+
+
+class Seconds(NamedTuple):
+    """How long a script may take on two quiet processors."""
+
+    quick: float
+    full: float
+
+
+BENCHES = {
+    "backend": Seconds(20, 120),
+    "prefork": Seconds(40, 150),
+    "spawner": Seconds(60, 360),
+    "hub_restart": Seconds(40, 180),
+    "health_checks": Seconds(30, 120),
+}
+"""The scripts, in the order in which the page shows them. In all 300 s quick, and 1,800 s full."""
+
+
+class Run:
+    """One run of some scripts.
+
+    Parameters
+    ----------
+    benches
+        Their names; all, if none.
+    seed
+        Of the order of the scripts, and of the turns in each.
+    patience
+        Times their seconds, for a machine that has much else to do.
+    """
+
+    def __init__(
+        self, benches: Sequence[str], quick: bool, seed: int | None = None, patience: float = 1.0
+    ) -> None:
+        if unknown := set(benches) - set(BENCHES):
+            sys.exit(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+        self.quick, self.patience = quick, patience
+        self.seed = secrets.randbits(32) if seed is None else seed
+        self.chance = random.Random(self.seed)
+        self.begun = datetime.now(UTC)
+        self.folder = UNFINISHED / f"{self.begun:%Y-%m-%d-%H%M%S}{'-quick' if quick else ''}"
+        chosen = [name for name in BENCHES if name in (benches or BENCHES)]
+        self.order = self.chance.sample(chosen, k=len(chosen))
+        self.outcomes: dict[str, Outcome] = {}
+        self.load, self.busy, self.clock = load(), busy_seconds(), time.monotonic()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all scripts there are have had their turn."""
+        return set(self.outcomes) == set(BENCHES) and not self.interrupted
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended before all scripts had their turn."""
+        return any(outcome.interrupted for outcome in self.outcomes.values())
+
+    def all(self) -> None:
+        """Run the scripts in an order of chance."""
+        adopt_orphans()
+        for name in self.order:
+            seed, seconds = self.chance.randrange(1 << 32), self.seconds_of(name)
+            command = [sys.executable, str(HERE / f"{name}.py"), f"--seed={seed}", f"--seconds={seconds}"]
+            command += [f"--into={self.folder / name}.json", *(["--quick"] if self.quick else [])]
+            self.outcomes[name] = outcome = guarded(command, PATIENCE * seconds)
+            print(
+                f"{name}: {outcome.wall:.0f} s of {seconds:.0f} s, {outcome.cpu:.0f} s of processor time"
+                + (f"; UNFINISHED: {outcome.failure}" if outcome.failure else "")
+                + (f"; it left {len(outcome.left)} processes, which were killed" if outcome.left else "")
+                + "\n",
+                flush=True,
+            )
+            if outcome.interrupted:
+                return
+
+    def seconds_of(self, name: str) -> float:
+        """Return the seconds that a script has."""
+        return self.patience * (BENCHES[name].quick if self.quick else BENCHES[name].full)
+
+    def results(self) -> dict[str, Any]:
+        """Return all of it, as a results file keeps it."""
+        busy, stolen = (now - then for now, then in zip(busy_seconds(), self.busy, strict=True))
+        used = sum(outcome.cpu for outcome in self.outcomes.values())
+        parts = {}
+        for name in BENCHES:
+            record = self.folder / f"{name}.json"
+            if record.exists():
+                parts[name] = json.loads(record.read_text())
+        return {
+            "date": f"{self.begun:%Y-%m-%d %H:%M} UTC",
+            "quick": self.quick,
+            "seed": self.seed,
+            "order": self.order,
+            "seconds": round(time.monotonic() - self.clock, 1),
+            "processor seconds": {
+                "of the bench": round(used, 1),
+                "of all else on the machine": round(max(0.0, busy - used), 1),
+                "stolen by the machine's host": round(stolen, 1),
+            },
+            "load": [self.load, load()],
+            "machine": about_the_machine(),
+            "versions": versions(),
+            "benches": {name: self._told(name, name in parts) for name in BENCHES},
+            "parts": parts,
+        }
+
+    def _told(self, name: str, has_figures: bool) -> dict[str, Any]:
+        outcome, seconds = self.outcomes.get(name), self.seconds_of(name)
+        if outcome is None:
+            return {"ended": "it was not run", "seconds": seconds}
+        return {
+            "ended": outcome.failure if has_figures else outcome.failure or "it kept no figures",
+            "seconds": seconds,
+            "wall": round(outcome.wall, 1),
+            "cpu": round(outcome.cpu, 1),
+            "left": outcome.left,
+        }
+
+    def keep(self, into: Path | None = None) -> Path:
+        """Write the results and the report of them; return where."""
+        into = into or self.folder.with_suffix(".json")
+        results = self.results()
+        write(into, results)
+        into.with_suffix(".md").write_text(report(results, into.name))
+        return into
 
 
 def main() -> None:
     """Run them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="the short runs")
+    parser.add_argument("--quick", action="store_true", help="the short sizes")
+    parser.add_argument("--seed", type=int, help="of the order of all")
+    parser.add_argument("--patience", type=float, default=1.0, help="times the seconds of each script")
     parser.add_argument("--into", type=Path, help="the results file, instead of one named by the date")
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"of {', '.join(BENCHES)}; or all")
     given = parser.parse_args()
-    if unknown := set(given.benches) - set(BENCHES):
-        parser.error(f"there is no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
-    into = given.into or RESULTS / f"{today}{'-quick' if given.quick else ''}.json"
-    run_all(given.benches or BENCHES, into, given.quick)
-    print(f"\nThe figures are in {into}.")
-    if given.into is None:
-        print(f"They are shown in {write_page()}.")
-
-
-def run_all(benches: tuple[str, ...] | list[str], into: Path, quick: bool) -> None:
-    """Run some benches into a results file; what was in it of these is replaced."""
-    ends_at = time.monotonic() + PATIENCE * SECONDS_OF_ALL[quick]
-    for name in benches:
-        command = [sys.executable, str(HERE / f"{name}.py"), f"--into={into.resolve()}"]
-        process = subprocess.Popen([*command, *(["--quick"] if quick else [])])
-        try:
-            code = process.wait(max(1.0, ends_at - time.monotonic()))
-            failure = f"it ended with status {code}" if code else ""
-        except subprocess.TimeoutExpired:
-            process.terminate()  # it ends what it has started
-            process.wait()
-            failure = f"it was not done {PATIENCE} times {SECONDS_OF_ALL[quick]} s after the first began"
-        if failure:
-            print(f"{name}: FAILED: {failure}", flush=True)
-            found = json.loads(into.read_text()) if into.exists() else {"parts": {}}
-            found["parts"][name] = {"failed": failure, "quick": quick}
-            into.write_text(text_of({**found, **about_the_run()}))
+    run = Run(given.benches, given.quick, given.seed, given.patience)
+    run.all()
+    into = given.into
+    if run.whole and into is None:
+        into = RESULTS / f"{run.begun:%Y-%m-%d}{'-quick' if run.quick else ''}.json"
+    path = run.keep(into)
+    print(f"The figures are in {path}, and to be read in {path.with_suffix('.md')}.")
+    if path.parent == RESULTS:
+        print(f"The newest are shown in {write_page()}.")
+    if run.interrupted:
+        sys.exit("The bench was interrupted: what it had not measured is not there.")
 
 
 if __name__ == "__main__":

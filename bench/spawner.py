@@ -1,4 +1,4 @@
-"""What a start costs people and the hub, beside JupyterHub's own spawner. Run by ``make bench-spawner``.
+"""What a start costs people and the hub, beside JupyterHub's own spawner. Run by ``make bench``.
 
 Method: real hubs, proxies and backends, one hub for each spawner, all alive at once, measured in turns in an
 order of chance. *Starts*: one person at a time logs in by the form, presses start, and looks at the server;
@@ -32,8 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bare_server import HubHandler, bare_start, server_environment
 from conftest import RunningBackend
+from figures import quantile
 from measured_hub import LOCAL, MARATHON, NOTHING, REAL_SERVERS, MeasuredHub, cpu_seconds
-from measuring import Part, arguments, method_of, quantile, run
+from measuring import Part, arguments, run
 from ports import free_port
 from rest import Rest
 from spawner_polls import polls
@@ -169,7 +170,7 @@ async def storms(part: Part, folder: Path, rounds: int, people: int, batch: int)
         ours = part.figures[COST, "ours, cpu"].samples
         least = part.figures[COST, "do-nothing, cpu"].samples
         part.add(COST, "ours above do-nothing", [mine - its for mine, its in zip(ours, least, strict=False)])
-        part.goal(COST, "ours above do-nothing", 0.003)
+        part.goal(COST, "ours above do-nothing", at_most=0.003)
         part.ratio(COST, "ours, cpu", "do-nothing, cpu")
         await part.in_turns(
             f"a storm of {people} logins",
@@ -179,7 +180,7 @@ async def storms(part: Part, folder: Path, rounds: int, people: int, batch: int)
         )
     for name in ("ours", "ours, backend 2 s late"):
         group = f"a storm of {people} logins, {name}"
-        part.goal(group, "the loop's gap (wall), p99", 0.05)
+        part.goal(group, "the loop's gap (wall), p99", at_most=0.05)
         for figure in ("the loop's gap (wall), p99", "the loop's own part of a gap, p99", "cpu of the hub"):
             part.ratio_between((group, figure), (f"a storm of {people} logins, do-nothing", figure))
 
@@ -250,7 +251,7 @@ async def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", choices=["starts", "storms", "polls"], help="a part of it")
     given = parser.parse_args()
-    part = Part("spawner", method_of(__doc__), given.quick, given.seed)
+    part = Part.of("spawner", __doc__, given)
     with tempfile.TemporaryDirectory(prefix="bench-spawner-") as place:
         for name in ("starts", "storms", "polls") if given.only is None else (given.only,):
             folder = Path(place) / name
@@ -259,7 +260,7 @@ async def main() -> None:
                 await phase(part, name, folder)
             except Exception as error:  # what the other phases found is kept
                 part.failed(name, "this part of the bench", error)
-    part.end(given.into)
+    part.end()
 
 
 async def phase(part: Part, name: str, folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 
 import growing
 import pytest
+from figures import with_ratios
 from fitting import fitted
 from growing import Growth, curve_tables
 
@@ -107,7 +108,7 @@ async def test_series_are_compared_at_the_largest_size_that_both_reached() -> No
     part = Growth("x", "", seed=1)
     await climbed(part, RuntimeError, 1000)
     part.compare(GROUP, "a list", "ours", "limit")
-    [ratio] = part.record()["ratios"]
+    [ratio] = with_ratios(part.record())["ratios"]
     assert ratio["group"] == f"{GROUP}, 100"
     assert (ratio["name"], ratio["of"]) == ("a list: ours", "a list: limit")
     assert ratio["value"] == pytest.approx(10)

@@ -1,0 +1,103 @@
+"""What got worse from one run to another, by the ratios of ours. Values, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST = 1.25
+LEAST_SAMPLES = 3
+"""Fewer tell no spread."""
+
+Key = tuple[str, str, str]
+
+
+@dataclass
+class Judgement:
+    """What can be said of one run beside another.
+
+    Parameters
+    ----------
+    compared
+        How many ratios of ours.
+    worse, better
+        What is so by more than a quarter, and beyond the spread.
+    untold
+        What cannot be compared, and why.
+    """
+
+    compared: int = 0
+    worse: list[str] = field(default_factory=list)
+    better: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+
+def judged(now: Mapping[str, Any], then: Mapping[str, Any]) -> Judgement:
+    """Judge the records of one run beside those of another, each `with_ratios`, by the names of scripts.
+
+    A ratio of ours is worse if it is more than 25 % above the former one *and* beyond the spread of both: the
+    intervals that hold nine of ten resampled ratios do not meet. What of ours fails, and did not, is worse,
+    too; what a peer fails at only hides how we stand beside it.
+    """
+    found = Judgement()
+    for name in dict.fromkeys([*then, *now]):
+        known, seen = (_ours(run.get(name, {})) for run in (then, now))
+        for key in dict.fromkeys([*known, *seen]):
+            _judge(found, f"{name}, {key[0]}: {key[1]} beside {key[2]}", seen.get(key), known.get(key))
+        failed = dict(_failures(then.get(name, {})))
+        for place, said in _failures(now.get(name, {})):
+            if place not in failed:
+                found.worse.append(f"{name}, {place[0]}: {place[1]} failed, and did not before: {said}")
+        if name not in then:
+            found.untold.append(f"{name}: it is not in the committed run")
+        elif name not in now:
+            found.untold.append(f"{name}: it was not run")
+    return found
+
+
+def _judge(
+    found: Judgement, what: str, now: Mapping[str, Any] | None, then: Mapping[str, Any] | None
+) -> None:
+    for ratio, when in ((now, "now"), (then, "in the committed run")):
+        if ratio is None:
+            found.untold.append(f"{what}: there is no such ratio {when}")
+            return
+        if "value" not in ratio:
+            found.untold.append(f"{what}: it has no value {when}: {ratio['why']}")
+            return
+        if ratio["samples"] < LEAST_SAMPLES:
+            count = ratio["samples"]
+            found.untold.append(f"{what}: {count} samples {when} tell no spread, {LEAST_SAMPLES} would")
+            return
+    assert now is not None
+    assert then is not None
+    found.compared += 1
+    told = f"{what} is {_told(now)}, and was {_told(then)}"
+    more, less = (then, now) if now["higher_is_better"] else (now, then)
+    if more["value"] > MOST * less["value"] and more["low"] > less["high"]:
+        found.worse.append(told)
+    elif less["value"] > MOST * more["value"] and less["low"] > more["high"]:
+        found.better.append(told)
+
+
+def _told(ratio: Mapping[str, Any]) -> str:
+    return f"{ratio['value']:.3g} ({ratio['low']:.3g} to {ratio['high']:.3g})"
+
+
+def _ours(record: Mapping[str, Any]) -> dict[Key, Mapping[str, Any]]:
+    """Return the ratios of ours by what they relate."""
+    return {(one["group"], one["name"], one["of"]): one for one in record.get("ratios", ()) if one["ours"]}
+
+
+def _failures(record: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield each figure that failed, and its last error, but for those that are of peers and limits alone."""
+    ratios = record.get("ratios", ())
+    mine = {(one["group"], one["name"]) for one in ratios if one["ours"]}
+    others = {tuple(one["of_place"]) for one in ratios} | {
+        (one["group"], one["name"]) for one in ratios if not one["ours"]
+    }
+    for figure in record.get("figures", ()):
+        place = (figure["group"], figure["name"])
+        if figure["failures"] and (place in mine or place not in others):
+            yield place, figure["failures"][-1]

@@ -1,0 +1,112 @@
+"""When a run of the bench is worse than another: by the ratios of ours, and beyond the spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from figures import with_ratios
+from judging import judged
+from measuring import Part
+
+STEADY = [1.0, 1.01, 1.02, 1.03, 1.04]
+TWICE = [2 * one for one in STEADY]
+
+
+def part_of(samples: list[float], others: list[float], **marks: bool) -> Part:
+    part = Part("x", "by values", seed=1)
+    part.ratio("starts", "ours", "theirs", **marks)
+    part.add("starts", "ours", samples)
+    part.add("starts", "theirs", others)
+    return part
+
+
+def run_of(*some: Part) -> dict[str, Mapping[str, Any]]:
+    return {part.name: with_ratios(part.record()) for part in some}
+
+
+COMMITTED = run_of(part_of(STEADY, STEADY))
+
+
+def test_a_ratio_that_is_beyond_a_quarter_and_the_spread_is_worse() -> None:
+    found = judged(run_of(part_of(TWICE, STEADY)), COMMITTED)
+    [worse] = found.worse
+    assert worse.startswith("x, starts: ours beside theirs is 2 (")
+    assert ", and was 1 (" in worse
+    assert (found.compared, found.better, found.untold) == (1, [], [])
+
+
+def test_a_ratio_that_is_as_much_below_is_better() -> None:
+    found = judged(COMMITTED, run_of(part_of(TWICE, STEADY)))
+    assert (len(found.better), found.worse) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param([1.2 * one for one in STEADY], id="less than a quarter"),
+        pytest.param([0.4, 0.8, 1.4, 3.0, 4.0], id="within the spread"),
+    ],
+)
+def test_a_ratio_that_is_not_worse_for_sure_is_none(now: list[float]) -> None:
+    found = judged(run_of(part_of(now, STEADY)), COMMITTED)
+    assert (found.compared, found.worse, found.better, found.untold) == (1, [], [], [])
+
+
+def test_of_rates_less_is_worse() -> None:
+    rates = {"higher_is_better": True}
+    many, few = run_of(part_of(TWICE, STEADY, **rates)), run_of(part_of(STEADY, STEADY, **rates))
+    assert len(judged(few, many).worse) == 1
+    assert len(judged(many, few).better) == 1
+
+
+def test_ratios_of_peers_are_not_ours_to_answer_for() -> None:
+    found = judged(run_of(part_of(TWICE, STEADY, ours=False)), run_of(part_of(STEADY, STEADY, ours=False)))
+    assert (found.compared, found.worse, found.untold) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "told"),
+    [
+        ([9.0], STEADY, "1 samples now tell no spread, 3 would"),
+        (STEADY, [9.0], "1 samples in the committed run tell no spread, 3 would"),
+        ([], STEADY, "it has no value now: ours has none"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(now: list[float], then: list[float], told: str) -> None:
+    found = judged(run_of(part_of(now, STEADY)), run_of(part_of(then, STEADY)))
+    assert found.untold == [f"x, starts: ours beside theirs: {told}"]
+    assert (found.compared, found.worse) == (0, [])
+
+
+def test_a_script_or_a_ratio_that_is_missing_on_either_side_is_told() -> None:
+    assert judged({}, COMMITTED).untold == [
+        "x, starts: ours beside theirs: there is no such ratio now",
+        "x: it was not run",
+    ]
+    assert judged(COMMITTED, {}).untold == [
+        "x, starts: ours beside theirs: there is no such ratio in the committed run",
+        "x: it is not in the committed run",
+    ]
+
+
+def test_what_of_ours_fails_and_did_not_before_is_worse() -> None:
+    now = part_of(STEADY, STEADY)
+    now.failed("starts", "ours", RuntimeError("it broke"))
+    now.failed("memory", "this phase", "it was not done in 9 s")
+    assert judged(run_of(now), COMMITTED).worse == [
+        "x, starts: ours failed, and did not before: RuntimeError: it broke",
+        "x, memory: this phase failed, and did not before: it was not done in 9 s",
+    ]
+    assert judged(run_of(now), run_of(now)).worse == []
+
+
+def test_a_peer_that_fails_hides_how_we_stand_and_makes_nothing_worse() -> None:
+    now = part_of(STEADY, [])
+    now.failed("starts", "theirs", RuntimeError("it broke"))
+    found = judged(run_of(now), COMMITTED)
+    assert found.worse == []
+    assert found.untold == [
+        "x, starts: ours beside theirs: it has no value now: theirs failed 1 times: RuntimeError: it broke"
+    ]
