@@ -22,8 +22,10 @@ def main() -> int:
     # has started this in the background, which ignores Ctrl-C).
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.default_int_handler)
+    started = False
     try:
         hub.start()
+        started = True
         print(f"\n  JupyterHub is at  {hub.url}")
         print(f"  any user name, with the password  {hub.password}")
         print(f"\n  Its log is {hub.log}\n  Ctrl-C stops it, and its users' servers.\n", flush=True)
@@ -41,8 +43,13 @@ def main() -> int:
         print(f"The demo cannot start: {error.strerror}: {error.filename or hub.state}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, signal.SIG_IGN)
         print("\nStopping ...", flush=True)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if started and not hub.backend_answers():
+            print("The backend, which ends the servers, has gone; waiting for its successor ...", flush=True)
+            if not hub.wait_for_backend():
+                print("There is none. Servers that run now go on, and the next demo here finds them.")
         hub.stop()
         print("Stopped.")
         return 0

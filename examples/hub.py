@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "jupyterhub_config.py"
-START_SECONDS, STOP_SECONDS = 60.0, 60.0
+START_SECONDS, STOP_SECONDS = 60.0, 90.0
+BACKEND_SECONDS = 45.0  # the hub looks after its services every 30 s
 LEAST_DISK_BYTES = 50_000_000  # databases, logs and a few notebooks
 
 
@@ -184,26 +185,48 @@ class Hub:
         return True
 
     def stop(self) -> None:
-        """Stop the hub and with it its users' servers; return when they are gone."""
+        """Stop the hub and with it its users' servers; return when they are gone.
+
+        Servers whose backend has gone are not: nobody can end them, and the next hub of this state
+        finds them. See `wait_for_backend`.
+        """
         if self.process is None or self.process.poll() is not None:
             return
-        self.process.send_signal(signal.SIGINT)
+        had_backend = self.backend_answers()
+        # Not SIGINT, which a hub that was started in a shell's background may be deaf to while it starts.
+        self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self._wait_for_backend()
+        if had_backend:
+            self._wait_for_end_of_backend()
 
-    def _wait_for_backend(self) -> None:
+    def backend_answers(self) -> bool:
+        """Whether there is a backend now."""
+        try:
+            urllib.request.urlopen(f"{self.backend_url}/ping", timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def wait_for_backend(self) -> bool:
+        """Wait until the hub has replaced a backend that was killed; return whether there is one."""
+        assert self.process is not None
+        deadline = time.monotonic() + BACKEND_SECONDS
+        while not (answers := self.backend_answers()):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return answers
+
+    def _wait_for_end_of_backend(self) -> None:
         """The backend ends a moment after the hub, and the launcher after it."""
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.backend_url}/ping", timeout=1).close()
-            except OSError:
-                if not (self.state / "backend" / "launcher.sock").exists():
-                    return
+            if not self.backend_answers() and not (self.state / "backend" / "launcher.sock").exists():
+                return
             time.sleep(0.05)
 
     def last_lines(self, count: int = 15) -> str:

@@ -127,7 +127,8 @@ class ServerLife(RunningServer):
         after = None if self._app_id else delete_if_ours(link, app_id, self.is_ours)
         if not await delete_and_wait(link, app_id, now, after):
             self.log.error(
-                "%s is not known to have stopped; its app %s is deleted as soon as the backend agrees",
+                "%s is not known to have stopped; its app %s is deleted as soon as the backend agrees, "
+                "by this hub or by the next one",
                 self._log_name,
                 app_id,
             )

@@ -15,8 +15,14 @@ from .link import Link
 
 log = logging.getLogger("hubfleet.spawner.stopping")
 
-PATIENCE_SECONDS = 60.0
-"""How long a stop waits, each, for the backend's yes and for the processes' end."""
+UNANSWERED_SECONDS = 20.0
+"""How long a stop goes on without a word from the backend; then the reaper has it.
+
+A hub that is told to end stops its servers first. Where the backend has gone, it must have done
+before whoever told it loses patience: Kubernetes after 30 s, systemd after 90 s.
+"""
+END_SECONDS = 60.0
+"""How long a stop waits for the processes' end, of which the backend says that it is under way."""
 
 _ASK_FIRST, _ASK_MOST = 0.5, 5.0  # seconds between questions for the deployment, should an event be lost
 
@@ -55,7 +61,7 @@ async def delete_and_wait(
     await asyncio.sleep(0)
     try:
         deletion = link.reaper.condemn(app_id, after)
-        await asyncio.wait({deletion}, timeout=PATIENCE_SECONDS)
+        await asyncio.wait({deletion}, timeout=UNANSWERED_SECONDS)
         if not deletion.done() or deletion.cancelled():
             return False
         deployment_id = deletion.result()
@@ -68,24 +74,27 @@ async def delete_and_wait(
 
 
 async def _wait_for_end(link: Link, deployment_id: str, ended: asyncio.Task[None]) -> bool:
+    clock = asyncio.get_running_loop().time
+    answered_at = clock()
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(END_SECONDS):
             pause = _ASK_FIRST
-            while True:
-                await asyncio.wait({ended}, timeout=pause)
-                if ended.done() or not await _is_under_way(link, deployment_id):
+            while clock() - answered_at < UNANSWERED_SECONDS:
+                await asyncio.wait({ended}, timeout=min(pause, UNANSWERED_SECONDS))
+                if ended.done():
                     return True
+                try:
+                    deployments = await link.client.list_deployments()
+                except BackendError as error:
+                    log.debug("cannot ask for deployment %s: %s", deployment_id, error)
+                else:
+                    if all(deployment.id != deployment_id for deployment in deployments):
+                        return True
+                    answered_at = clock()
                 pause = min(pause * 1.5, _ASK_MOST)
     except TimeoutError:
-        return False
-
-
-async def _is_under_way(link: Link, deployment_id: str) -> bool:
-    try:
-        return any(deployment.id == deployment_id for deployment in await link.client.list_deployments())
-    except BackendError as error:
-        log.debug("cannot ask for deployment %s: %s", deployment_id, error)
-        return True
+        pass
+    return False
 
 
 async def _hear_end(link: Link, app_id: str) -> None:

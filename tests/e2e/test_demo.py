@@ -9,8 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 from hub import VARIABLES, Ports
@@ -32,10 +35,13 @@ def refused(environment: dict[str, str], command: list[str] = DEMO) -> str:
     return done.stderr.strip()
 
 
-def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    ports, state = Ports.free(), tmp_path / "state"
+@contextmanager
+def demonstrating(
+    command: list[str], ports: Ports, state: Path
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A demo that is ready, and what it has told."""
     with subprocess.Popen(
-        DEMO, env=variables(ports, state), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=variables(ports, state), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as demo:
         told = ""
         assert demo.stdout is not None
@@ -43,6 +49,12 @@ def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) 
             line = demo.stdout.readline()
             assert line, f"the demo ended: {demo.stderr.read() if demo.stderr else ''}"
             told += line
+        yield demo, told
+
+
+def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    ports, state = Ports.free(), tmp_path / "state"
+    with demonstrating(DEMO, ports, state) as (demo, told):
         assert f"http://127.0.0.1:{ports.public}" in told
         found = re.search(r"password  (\S+)", told)
         assert found is not None
@@ -50,7 +62,35 @@ def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) 
         assert login_status(ports, "alice", "not it") == 403
         demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0
+        assert demo.stdout is not None
         assert demo.stdout.read().endswith("Stopped.\n")
+    nothing_is_left(state)
+
+
+def test_a_demo_in_a_shells_background_whose_backend_was_killed_ends_and_says_so(tmp_path: Path) -> None:
+    ports, state = Ports.free(), tmp_path / "state"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import hub, demo\n"
+    code += "hub.BACKEND_SECONDS = 0.5\nsys.exit(demo.main())"
+    deaf_to_ctrl_c = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", code]
+    with demonstrating(deaf_to_ctrl_c, ports, state) as (demo, _):
+        for each in psutil.Process(demo.pid).children(recursive=True):
+            if "--managed" in each.cmdline():
+                each.kill()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+        assert demo.stdout is not None
+        said = demo.stdout.read()
+    assert "The backend, which ends the servers, has gone" in said
+    assert "Servers that run now go on" in said
+    assert said.endswith("Stopped.\n")
+    for launcher in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(state) in " ".join(launcher.cmdline()):
+                launcher.kill()
+    nothing_is_left(state)
+
+
+def nothing_is_left(state: Path) -> None:
     deadline = time.monotonic() + 10
     while left := processes_of(state):
         assert time.monotonic() < deadline, left

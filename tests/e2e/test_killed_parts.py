@@ -69,10 +69,10 @@ def test_the_backend_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
         if each.parent() is not None and "--managed" in " ".join(each.parent().cmdline()):
             each.kill()
             each.wait(10)
-    assert not _pings(hub)
+    assert not hub.backend_answers()
     assert (person.server() or {}).get("ready"), "unknown is not stopped"
     assert reachable(hub, "carol"), "nobody needs the backend to reach a server that runs"
-    eventually(lambda: _pings(hub), 20, "an answer of the new backend")
+    eventually(lambda: hub.backend_answers(), 20, "an answer of the new backend")
     assert server_process(hub).pid == process.pid
     person.stop_server()
     eventually(lambda: not process.is_running(), 20, "the end of the server")
@@ -83,18 +83,35 @@ def test_the_backend_and_the_service_killed(served: tuple[Hub, Person, psutil.Pr
     for each in part(hub, "backend --managed", str(hub.state)):
         each.kill()
     # The hub looks after its services every 30 s; meanwhile it polls the server each second.
-    eventually(lambda: _pings(hub), 60, "an answer of the new backend")
+    assert hub.wait_for_backend()
     assert server_process(hub).pid == process.pid
     assert (person.server() or {}).get("ready")
     person.stop_server()
     eventually(lambda: not process.is_running(), 20, "the end of the server")
 
 
-def _pings(hub: Hub) -> bool:
-    try:
-        return requests.get(f"{hub.backend_url}/ping", timeout=2).ok
-    except OSError:
-        return False
+def test_a_hub_without_its_backend_ends_and_the_next_one_tidies_up(own_hub: Callable[[str], Hub]) -> None:
+    hub = own_hub(
+        "c.JupyterHub.cleanup_servers = True\n"
+        "from hubfleet.spawner import leftovers, stopping\n"
+        "c.MarathonSpawner.leftover_grace = stopping.UNANSWERED_SECONDS = 1.0\n"
+        "leftovers.LOOK_SECONDS = 0.5\n"
+    )
+    person = Person(hub.url, "carol", hub.password)
+    person.login()
+    person.start_server()
+    eventually(lambda: (person.server() or {}).get("ready"), 60, "the server")
+    process = server_process(hub)
+    for each in part(hub, "backend --managed", str(hub.state)):
+        each.kill()
+    hub.stop()
+    assert hub.process is not None
+    assert hub.process.returncode == 0, "it ended by itself"
+    assert "is not known to have stopped" in hub.log.read_text()
+    assert process.is_running()
+    hub.start()
+    person.login()
+    eventually(lambda: not process.is_running(), 20, "the end of the server")
 
 
 def test_the_launcher_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
@@ -114,7 +131,7 @@ def test_the_hub_killed_and_started_again(served: tuple[Hub, Person, psutil.Proc
     assert hub.process is not None
     os.kill(hub.process.pid, signal.SIGKILL)
     hub.process.wait()
-    eventually(lambda: not _pings(hub), 30, "the end of the killed hub's backend")
+    eventually(lambda: not hub.backend_answers(), 30, "the end of the killed hub's backend")
     for proxy in part(hub, "hubfleet.spawner.proxy", str(hub.ports.proxy_api)):
         proxy.kill()
         eventually(lambda proxy=proxy: not proxy.is_running(), 10, "the end of the proxy")  # type: ignore[misc]
@@ -143,4 +160,4 @@ def test_ctrl_c_ends_everything(served: tuple[Hub, Person, psutil.Process]) -> N
     hub.stop()
     eventually(lambda: not process.is_running(), 5, "the end of the server")
     eventually(lambda: not part(hub, str(hub.state)), 10, "the end of every process of the hub")
-    assert not _pings(hub)
+    assert not hub.backend_answers()

@@ -67,7 +67,7 @@ async def test_a_renamed_users_server_is_no_leftover(hub: Any, backend: Any) -> 
 async def test_a_stop_that_a_killed_hub_did_not_finish_is_finished_by_the_next(
     hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(stopping, "UNANSWERED_SECONDS", 0.1)
     hub.config.MarathonSpawner.leftover_grace = 0.5
     user = hub.user("alice")
     await user.spawn()

@@ -31,7 +31,7 @@ async def test_while_the_backend_is_down_nothing_is_known_and_nothing_is_lost(hu
 async def test_a_stop_during_an_outage_is_done_after_it(
     hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(stopping, "UNANSWERED_SECONDS", 0.3)
     user = hub.user("alice")
     await user.spawn()
     await backend.kill()
@@ -44,7 +44,7 @@ async def test_a_stop_during_an_outage_is_done_after_it(
 async def test_a_start_takes_an_app_off_the_list_of_those_to_be_deleted(
     hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(stopping, "UNANSWERED_SECONDS", 0.1)
     user = hub.user("alice")
     await user.spawn()
     await backend.kill()
