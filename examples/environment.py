@@ -1,4 +1,4 @@
-"""Makes the virtual environment of `make demo` and `make test`, or says in one sentence why it cannot.
+"""Makes the virtual environment of `make demo`, `make test` or `make bench`, or says why it cannot.
 
 Runs under any Python 3, so that one that is too old is told so and not shown a traceback.
 """
@@ -11,8 +11,14 @@ import sys
 
 LEAST_PYTHON = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-VENV = os.path.join(ROOT, ".venv")
-EXTRAS = {"demo": "hub,dask,notebook", "test": "test"}
+# The bench has an environment of its own: the peers that it measures are nobody else's need, and it
+# has the versions that its figures are told with.
+REQUIREMENTS = os.path.join(ROOT, "bench", "requirements.txt")
+ENVIRONMENTS = {
+    "demo": (".venv", ["-e", ".[hub,dask,notebook]"]),
+    "test": (".venv", ["-e", ".[test]"]),
+    "bench": (".bench", ["-r", REQUIREMENTS, "-e", ".[hub,dask,notebook]"]),
+}
 
 # What pip's output says, and what to do about it; the first that is found is shown.
 CAUSES = [
@@ -35,17 +41,17 @@ def run(command, log):
         return subprocess.call(command, stdout=output, stderr=output, cwd=ROOT) == 0
 
 
-def make_venv(log):
+def make_venv(venv, log):
     """Make the virtual environment if there is none of this Python."""
-    python = os.path.join(VENV, "bin", "python")
+    python = os.path.join(venv, "bin", "python")
     if os.path.exists(python) and subprocess.call([python, "-c", ""]) == 0:
         return
-    if not run([sys.executable, "-m", "venv", "--clear", VENV], log):
+    if not run([sys.executable, "-m", "venv", "--clear", venv], log):
         with open(log, errors="replace") as output:
             text = output.read()
         if "ensurepip" in text:
             stop("this Python cannot make virtual environments; `apt install python3-venv`")
-        explain(log, f"the virtual environment in {VENV} cannot be made")
+        explain(log, f"the virtual environment in {venv} cannot be made")
 
 
 def explain(log, failure):
@@ -59,21 +65,23 @@ def explain(log, failure):
     stop(f"{failure}: {last[0].strip()} (all of it is in {log})")
 
 
-def install(extras, log):
-    """Install the project with some extras, unless that was done before with the same setup.cfg."""
-    stamp = os.path.join(VENV, "installed-" + extras.replace(",", "-"))
-    with open(os.path.join(ROOT, "setup.cfg"), "rb") as file:
-        wanted = hashlib.sha256(file.read()).hexdigest()
+def install(venv, kind, arguments, log):
+    """Install what a kind needs, unless that was done before with the same setup.cfg and requirements."""
+    stamp = os.path.join(venv, "installed-" + kind)
+    wanted = hashlib.sha256()
+    for name in [os.path.join(ROOT, "setup.cfg")] + [REQUIREMENTS] * (REQUIREMENTS in arguments):
+        with open(name, "rb") as file:
+            wanted.update(file.read())
     if os.path.exists(stamp):
         with open(stamp) as file:
-            if file.read() == wanted:
+            if file.read() == wanted.hexdigest():
                 return
-    print(f"hubfleet: installing into {VENV} (a minute or two, once)", flush=True)
-    pip = [os.path.join(VENV, "bin", "python"), "-m", "pip", "--disable-pip-version-check"]
-    if not run([*pip, "install", "-e", f".[{extras}]"], log):
+    print(f"hubfleet: installing into {venv} (a minute or two, once)", flush=True)
+    pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "--disable-pip-version-check"]
+    if not run([*pip, "install", *arguments], log):
         explain(log, "the packages cannot be installed")
     with open(stamp, "w") as file:
-        file.write(wanted)
+        file.write(wanted.hexdigest())
 
 
 def find_browser(log):
@@ -99,10 +107,12 @@ def main():
             f"{sys.version_info[0]}.{sys.version_info[1]}; name another one: make PYTHON=python3.12 {kind}"
         )
     log = os.path.join(ROOT, "install.log")
+    folder, arguments = ENVIRONMENTS[kind]
+    venv = os.path.join(ROOT, folder)
     try:
         open(log, "wb").close()
-        make_venv(log)
-        install(EXTRAS[kind], log)
+        make_venv(venv, log)
+        install(venv, kind, arguments, log)
         if kind == "test":
             find_browser(log)
         os.remove(log)
