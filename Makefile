@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
+BENCH := .bench/bin
 
 .PHONY: help demo test lint docs journey storm hub-storm scaling-storm bench bench-quick bench-check clean
 
@@ -50,14 +51,14 @@ docs: environment
 # The scripts to run, of those in bench/run.py; all, if none is named. PATIENCE is for a busy machine.
 BENCHES ?=
 PATIENCE ?= 1
-bench: environment
-	@$(VENV)/python bench/run.py --patience $(PATIENCE) $(BENCHES)
+bench: bench-environment
+	@$(BENCH)/python bench/run.py --patience $(PATIENCE) $(BENCHES)
 
-bench-quick: environment
-	@$(VENV)/python bench/run.py --quick --patience $(PATIENCE) $(BENCHES)
+bench-quick: bench-environment
+	@$(BENCH)/python bench/run.py --quick --patience $(PATIENCE) $(BENCHES)
 
-bench-check: environment
-	@$(VENV)/python bench/check.py --patience $(PATIENCE) $(BENCHES)
+bench-check: bench-environment
+	@$(BENCH)/python bench/check.py --patience $(PATIENCE) $(BENCHES)
 
 # mypy does not know setup.cfg's mapping of folders to packages, so it is shown links.
 lint: environment
@@ -71,5 +72,9 @@ lint: environment
 environment:
 	@$(PYTHON) examples/environment.py test
 
+.PHONY: bench-environment
+bench-environment:
+	@$(PYTHON) examples/environment.py bench
+
 clean:
-	rm -rf .venv .hubfleet build dist *.egg-info install.log .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .bench .hubfleet build dist *.egg-info install.log .mypy_cache .pytest_cache .ruff_cache .hypothesis

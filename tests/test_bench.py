@@ -202,3 +202,11 @@ def test_the_machine_is_told(tmp_path: Path) -> None:
     assert cgroup_version(tmp_path) == "v1 and v2"
     (tmp_path / "cgroup.controllers").touch()
     assert cgroup_version(tmp_path) == "v2"
+
+
+def test_the_environment_of_the_bench_has_versions_that_do_not_change_by_themselves() -> None:
+    lines = (Path(__file__).parents[1] / "bench" / "requirements.txt").read_text().splitlines()
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    peers = {"dask-gateway", "dask-gateway-server", "dask-jobqueue", "jmarathonspawner", "distributed"}
+    assert peers <= {line.partition("==")[0] for line in wanted}
+    assert [line for line in wanted if "==" not in line] == []
