@@ -23,9 +23,9 @@ from tornado.web import Application, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from conftest import WarmBackend
 from measuring import Part, arguments, run
 from ports import free_port
-from warm_backend import WarmBackend
 from warm_hub import WarmHub
 
 from hubfleet.api.status import Event

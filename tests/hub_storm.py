@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
-from conftest import task_id_of
-from warm_backend import WarmBackend
+from conftest import WarmBackend, task_id_of
 from warm_hub import WarmHub
 
 from hubfleet.api import labels

@@ -21,9 +21,8 @@ from typing import Any
 
 import psutil
 import requests
-from conftest import task_id_of
+from conftest import WarmBackend, task_id_of
 from rest import Rest, eventually
-from warm_backend import WarmBackend
 from warm_templates import WORKER
 
 CPUS, PORTS = 4.0, 40

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import RunningBackend
+from conftest import RunningBackend, WarmBackend
 from instances import app, moment
 from rest import Rest, eventually
-from warm_backend import WarmBackend
 
 from hubfleet.backend.records import AppRecord
 from hubfleet.backend.store import Store

@@ -6,9 +6,9 @@ import os
 import secrets
 from pathlib import Path
 
+from conftest import WarmBackend
 from hub_storm import HubStorm
 from stand_in import stand_in_command
-from warm_backend import WarmBackend
 from warm_hub import WarmHub
 
 ROUNDS = int(os.environ.get("HUBFLEET_HUB_KILL_ROUNDS", "12"))
