@@ -22,7 +22,9 @@ def write_page() -> Path:
     """Write the newest long run into the page; as long as there is none, the newest short one."""
     path = newest(quick=False) or newest(quick=True)
     written, _, _ = PAGE.read_text().partition(MARK)
-    shown = report(json.loads(path.read_text()), path.name) if path else "There are no results yet.\n"
+    shown = "There are no results yet.\n"
+    if path is not None:
+        shown = report(json.loads(path.read_text()), path.stem, "../bench/results/")
     PAGE.write_text(f"{written}{MARK}\n\n{shown}")
     return PAGE
 

@@ -12,22 +12,25 @@ from tables import cell, cut_list, figure_table, goal_missed, goal_of_ratio, rat
 TITLES = {True: "short", False: "long"}
 
 
-def report(results: Mapping[str, Any], file: str) -> str:
+def report(results: Mapping[str, Any], stem: str, folder: str = "") -> str:
     """Return all of a run.
 
     Parameters
     ----------
-    file
-        The name of its results file.
+    stem
+        The name of its results file, without what it ends in; its pictures are in a folder of that name.
+    folder
+        Where these are, as seen from where the report is: empty, or a path that ends in a slash.
     """
     parts = {name: with_ratios(part) for name, part in results["parts"].items()}
-    lines = [*_heading(results, file), *_losses(results, parts), *_scripts(results, parts)]
+    lines = [*_heading(results, f"{folder}{stem}.json"), *_losses(results, parts)]
+    lines += [*_pictures(results["pictures"], f"{folder}{stem}/"), *_scripts(results, parts)]
     for name, part in parts.items():
         lines += _part(name, part, results["versions"])
     return "\n".join(lines)
 
 
-def _heading(results: Mapping[str, Any], file: str) -> Iterator[str]:
+def _heading(results: Mapping[str, Any], path: str) -> Iterator[str]:
     machine = results["machine"]
     yield f"## The {TITLES[results['quick']]} run of {results['date']}"
     yield ""
@@ -37,7 +40,8 @@ def _heading(results: Mapping[str, Any], file: str) -> Iterator[str]:
         f"The load was {results['load'][0]} before and {results['load'][1]} after. It took "
         f"{results['seconds'] / 60:.0f} minutes; of processor time "
         + ", ".join(f"{seconds:.0f} s {whose}" for whose, seconds in results["processor seconds"].items())
-        + f". The order is that of seed {results['seed']}. `bench/results/{file}` has every sample and turn."
+        + f". The order is that of seed {results['seed']}. "
+        f"[The results file]({path}) has every sample and turn."
     )
     yield ""
     told = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
@@ -92,6 +96,18 @@ def lost_to_a_peer(ratio: Mapping[str, Any]) -> bool:
     if "value" not in ratio or ratio["to_a_limit"] or not ratio["ours"]:
         return False
     return bool(ratio["high"] < 1 if ratio["higher_is_better"] else ratio["low"] > 1)
+
+
+def _pictures(pictures: Mapping[str, Any], folder: str) -> Iterator[str]:
+    yield "### Pictures"
+    yield ""
+    if pictures["lacking"]:
+        yield f"Not all could be drawn: {cell(pictures['lacking'])}."
+        yield ""
+    for name in pictures["drawn"]:
+        title = name[:1].upper() + name[1:].replace("-", " ")
+        yield f"[![{title}]({folder}{name}.png)]({folder}{name}.svg)"
+        yield ""
 
 
 def _scripts(results: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[str]:

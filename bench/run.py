@@ -22,6 +22,7 @@ from guarding import Outcome, adopt_orphans, guarded
 from machine import about_the_machine, busy_seconds, load, versions
 from measuring import PATIENCE, write
 from page import RESULTS, write_page
+from pictures import drawn
 from report import report
 
 HERE = Path(__file__).parent
@@ -145,11 +146,13 @@ class Run:
         }
 
     def keep(self, into: Path | None = None) -> Path:
-        """Write the results and the report of them; return where."""
+        """Write the results, then the pictures and the report of them; return where the results are."""
         into = into or self.folder.with_suffix(".json")
         results = self.results()
+        write(into, results)  # first, as they are what cannot be had again
+        results["pictures"] = drawn(results, into.with_suffix(""))
         write(into, results)
-        into.with_suffix(".md").write_text(report(results, into.name))
+        into.with_suffix(".md").write_text(report(results, into.stem))
         return into
 
 
