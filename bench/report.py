@@ -139,9 +139,14 @@ def _part(name: str, part: Mapping[str, Any], known: Mapping[str, str]) -> Itera
     yield f"### `bench/{name}.py`"
     yield ""
     yield part["method"][:1].upper() + part["method"][1:]
-    if more := {package: version for package, version in part["versions"].items() if package not in known}:
+    more = [
+        f"{package} {version}"
+        for package, version in part["versions"].items()
+        if known.get(package) != version
+    ]
+    if more:
         yield ""
-        yield f"Also measured: {', '.join(f'{package} {version}' for package, version in more.items())}."
+        yield f"With, besides: {', '.join(more)}."
     yield ""
     yield ratio_table(part)
     if part.get("reached"):
