@@ -13,67 +13,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import signal
-import socket
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
+from limits import commits_of, empty_handler
 from measuring import Part, arguments, run
-
-Order = Callable[[int], tuple[Any, ...]]
-TOKEN = secrets.token_hex(16)
-EMPTY = """
-import asyncio, sys, tornado.web
-class Nothing(tornado.web.RequestHandler):
-    def post(self): self.finish("{}")
-async def main():
-    tornado.web.Application([(".*", Nothing)]).listen(int(sys.argv[1]), "127.0.0.1")
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-
-class Connection:
-    """One keep-alive connection."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    async def open(self) -> Connection:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 28)
-        return self
-
-    def send(self, method: str, path: str, body: Any = None, accept: str = "application/json") -> None:
-        content = b"" if body is None else json.dumps(body).encode()
-        self.writer.write(
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nAuthorization: token {TOKEN}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-            + content
-        )
-
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        self.send(method, path, body)
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
-        status = int(head.split(" ", 2)[1])
-        if "chunked" in head:
-            content = b""
-            while size := int(await self.reader.readline(), 16):
-                content += (await self.reader.readexactly(size + 2))[:-2]
-            await self.reader.readline()
-            return status, content
-        length = next(
-            (int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0
-        )
-        return status, await self.reader.readexactly(length)
+from requesting import TOKEN, Connection, Order, free_port, latencies, until
 
 
 class Backend:
@@ -122,23 +74,6 @@ class Backend:
                 continue
 
 
-async def latencies(connections: int, count: int, port: int, order: Order) -> list[float]:
-    """Return the seconds of each of `count` requests over so many connections at once."""
-    numbers = iter(range(count))
-    found: list[float] = []
-
-    async def one() -> None:
-        connection = await Connection(port).open()
-        for number in numbers:
-            begun = time.perf_counter()
-            status, body = await connection.ask(*order(number))
-            found.append(time.perf_counter() - begun)
-            assert status < 300, (status, body)
-
-    await asyncio.gather(*(one() for _ in range(connections)))
-    return found
-
-
 async def served(
     part: Part, name: str, connections: int, count: int, port: int, pid: int, order: Order
 ) -> list[float]:
@@ -154,49 +89,14 @@ async def served(
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def answers(port: int) -> bool:
-    try:
-        return (await (await Connection(port).open()).ask("POST", "/", {}))[0] == 200
-    except OSError:
-        return False
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> float:
-    begun = time.perf_counter()
-    while not await condition():
-        assert time.perf_counter() < begun + 300, "it never came to be"
-        await asyncio.sleep(0.02)
-    return time.perf_counter() - begun
-
-
 async def requests(part: Part, backend: Backend) -> None:
     """Creates, beside the least that they could cost."""
-    nothing = free_port()
-    empty = subprocess.Popen([sys.executable, "-c", EMPTY, str(nothing)])
-    try:
-        await until(lambda: answers(nothing))
-        await _creates(part, backend, nothing, empty.pid)
-    finally:
-        empty.kill()
-        empty.wait()
+    async with empty_handler() as (nothing, pid):
+        await _creates(part, backend, nothing, pid)
 
 
 async def _creates(part: Part, backend: Backend, nothing: int, pid: int) -> None:
-    database = sqlite3.connect(backend.state.parent / "limit.sqlite", isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.execute("CREATE TABLE t (id TEXT, body TEXT)")
-    commits = []
-    for number in range(2000):
-        begun = time.perf_counter()
-        database.execute("INSERT INTO t VALUES (?, ?)", (str(number), "x" * 1000))
-        commits.append(time.perf_counter() - begun)
+    commits = commits_of(backend.state.parent / "limit.sqlite", 2000)
     part.add("SQLite", "one commit (limit)", commits)
     commit = statistics.median(commits)
     number_of = 0

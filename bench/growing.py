@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 import psutil
 from figures import Figure, rounded, shown
 from fitting import fitted
-from measuring import Part
+from measuring import PATIENCE, Part
 
 MIB = 1 << 20
 SPARE_MIB = 1500.0  # of the machine's memory, which a climb does not touch
@@ -98,6 +99,7 @@ class Growth(Part):
         self.curves: dict[tuple[str, str, str], Curve] = {}
         self.reached: dict[tuple[str, str], Reached] = {}
         self.lines: list[dict[str, Any]] = []
+        self.compared: list[tuple[str, str, str, str, dict[str, Any]]] = []
         self.progress = ""
 
     def grew(
@@ -121,7 +123,9 @@ class Growth(Part):
             {"group": group, "name": name, "limit": limit, "median": rounded(statistics.median(found))}
         )
 
-    async def climb(self, group: str, ways: Mapping[str, Step], sizes: Sequence[int], seconds: float) -> None:
+    async def climb(
+        self, group: str, ways: Mapping[str, Step], sizes: Sequence[int], seconds: float = math.inf
+    ) -> None:
         """Do the same at growing sizes, each series until a size is not reached.
 
         Parameters
@@ -129,7 +133,7 @@ class Growth(Part):
         ways
             What is done at a size, by series; it keeps its own samples, and may tell its `progress`.
         seconds
-            The budget of one size in one series.
+            The budget of one size in one series. It is never more than what is left to the script.
         """
         for series in ways:
             self.reached[group, series] = Reached(group, series, 0, list(sizes))
@@ -138,43 +142,62 @@ class Growth(Part):
                 reached = self.reached[group, series]
                 if reached.gave:
                     continue
-                self.progress = ""
                 print(f"{group}: {series}, {size:,}", flush=True)
-                reached.gave = await self._tried(way, size, seconds)
+                turn = self._turn(group, f"{series}, {size:,}", 0)
+                reached.gave = await self._tried(way, size, min(seconds, self._seconds_to_spare()))
+                turn()
                 if reached.gave:
-                    print(f"{group}: {series}, {size:,} NOT REACHED: {reached.gave}", flush=True)
+                    self.cut(f"{group}: {series}, {reached.gave}; larger sizes were not tried")
                 else:
                     reached.largest = size
+                self.keep()
+
+    def _seconds_to_spare(self) -> float:
+        """Return what is left to the script until it would be told to end, less what its end takes."""
+        return self.seconds_left + (PATIENCE - 1.1) * (self.seconds or 0.0)
 
     async def _tried(self, way: Step, size: int, seconds: float) -> str:
         """Return why a size was not reached, or nothing."""
+        self.progress = ""
         try:
-            async with asyncio.timeout(seconds) as limit, _memory_watched():
+            async with (
+                asyncio.timeout(None if math.isinf(seconds) else max(0.0, seconds)) as limit,
+                _memory_watched(),
+            ):
                 await way(size)
         except Exception as error:  # whatever gives first is what a climb is to find
             said = f"{type(error).__name__}: {error}".strip(": ")
             if limit.expired():
-                said = f"not done within {seconds:g} s"
+                said = f"not done within {seconds:.3g} s"
             return f"{size:,}: {said}{f' ({self.progress})' if self.progress else ''}"
         return ""
 
-    def compare(self, group: str, name: str, ours: str, others: str) -> None:
-        """Relate two series of a curve at the largest size that both reached."""
-        pair = [self.curves.get((group, name, series)) for series in (ours, others)]
-        sizes = set.intersection(*(set(curve.figures) if curve else set() for curve in pair))
-        if not sizes:
-            print(f"{group}, {name}: no ratio of {ours} to {others}: no size is common", flush=True)
-            return
-        size = max(sizes)
-        for curve in pair:
-            assert curve is not None
-            self.add(f"{group}, {size:,}", f"{name}: {curve.series}", curve.figures[size].samples, curve.unit)
-        self.ratio(f"{group}, {size:,}", f"{name}: {ours}", f"{name}: {others}")
+    def compare(self, group: str, name: str, ours: str, others: str, **marks: Any) -> None:
+        """Relate two series of a curve at the largest size that both reached, as `Part.ratio` does.
+
+        It is declared before anything is measured, and worked out whenever the record is kept.
+        """
+        self.compared.append((group, name, ours, others, marks))
+
+    def _relate(self) -> None:
+        for group, name, ours, others, marks in self.compared:
+            found = [self.curves.get((group, name, series)) for series in (ours, others)]
+            curves = [curve for curve in found if curve is not None]
+            sizes = set.intersection(*(set(curve.figures) for curve in curves)) if len(curves) == 2 else set()
+            where = f"{group}, {max(sizes):,}" if sizes else group
+            for curve in curves if sizes else ():
+                place = (where, f"{name}: {curve.series}")
+                self.figures[place] = Figure(*place, curve.unit, curve.figures[max(sizes)].samples)
+            self.ratio(where, f"{name}: {ours}", f"{name}: {others}", **marks)
 
     def record(self, done: bool = False) -> dict[str, Any]:
         """Return all of it, as it is written down."""
+        figures, comparisons = self.figures.copy(), self.comparisons.copy()
+        self._relate()
+        record = super().record(done)
+        self.figures, self.comparisons = figures, comparisons
         return {
-            **super().record(done),
+            **record,
             "curves": [curve.record() for curve in self.curves.values()],
             "reached": [vars(one) for one in self.reached.values()],
             "lines": self.lines,

@@ -80,6 +80,37 @@ class ProbeHandler(RequestHandler):
         _probe.restart()
 
 
+class ServersHandler(RequestHandler):
+    """Tells how many servers are ready, without what a list of them costs."""
+
+    def get(self) -> None:
+        """Count."""
+        self.finish({"ready": sum(spawner.ready for spawner in _spawners(self.settings))})
+
+
+class PollsHandler(RequestHandler):
+    """Polls all servers that are ready, one after the other, and tells what one poll took."""
+
+    ROUNDS = 5
+
+    async def get(self) -> None:
+        """Poll."""
+        spawners = [spawner for spawner in _spawners(self.settings) if spawner.ready]
+        wall, cpu = [], []
+        for _ in range(self.ROUNDS):
+            begun, used = time.perf_counter(), time.thread_time()
+            for spawner in spawners:
+                await spawner.poll()
+            wall.append((time.perf_counter() - begun) / len(spawners))
+            cpu.append((time.thread_time() - used) / len(spawners))
+        self.finish({"wall": wall, "cpu": cpu})
+
+
+def _spawners(settings: dict[str, Any]) -> list[Spawner]:
+    """Return all spawners that the hub has in its memory."""
+    return [spawner for user in settings["users"].values() for spawner in user.spawners.values()]
+
+
 class DoNothingSpawner(Spawner):  # type: ignore[misc]
     """Says that a server runs at a fixed address: the least that a hub can be asked to do."""
 

@@ -18,7 +18,11 @@ _COMMON = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import hub_probe
-c.JupyterHub.extra_handlers = [("/bench/probe", hub_probe.ProbeHandler)]
+c.JupyterHub.extra_handlers = [
+    ("/bench/probe", hub_probe.ProbeHandler),
+    ("/bench/servers", hub_probe.ServersHandler),
+    ("/bench/polls", hub_probe.PollsHandler),
+]
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 600}}
@@ -100,15 +104,24 @@ class MeasuredHub(WarmHub):
         super().__init__(folder / name, backend, command, _COMMON + extra + place)
         self.name = name
 
-    @property
-    def _probe_url(self) -> str:
-        return self.api.removesuffix("/api") + "/bench/probe"
+    async def _probed(self, what: str) -> dict[str, Any]:
+        url = self.api.removesuffix("/api") + f"/bench/{what}"
+        answer = await asyncio.to_thread(requests.get, url, timeout=300)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
 
     async def noted(self) -> Noted:
         """Return what was noted since this was asked last; the first answer is of no use."""
-        answer = await asyncio.to_thread(requests.get, self._probe_url, timeout=60)
-        answer.raise_for_status()
-        return Noted.of(answer.json())
+        return Noted.of(await self._probed("probe"))
+
+    async def ready(self) -> int:
+        """Return how many servers are ready."""
+        return int((await self._probed("servers"))["ready"])
+
+    async def polls(self) -> dict[str, list[float]]:
+        """Poll all servers some times; return the seconds of one poll of each time, ``wall`` and ``cpu``."""
+        return await self._probed("polls")
 
     def last_process(self, user: str) -> psutil.Process:
         """Return the process of a user's server: the first of those that belong to it."""

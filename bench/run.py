@@ -42,6 +42,8 @@ BENCHES = {
     "spawner": Seconds(60, 360),
     "hub_restart": Seconds(40, 180),
     "health_checks": Seconds(30, 120),
+    "limits": Seconds(15, 45),
+    "growth_servers": Seconds(35, 480),
 }
 """The scripts, in the order in which the page shows them. In all 300 s quick, and 1,800 s full."""
 

@@ -83,6 +83,15 @@ async def test_a_size_that_takes_too_long_is_not_reached() -> None:
     await climbed(part, None, 1000, seconds=0.05)
     assert part.record()["reached"][0]["gave"] == "1,000: not done within 0.05 s (500 were made)"
     assert part.record()["reached"][0]["largest"] == 100
+    assert part.record()["cuts"] == [
+        f"{GROUP}: ours, 1,000: not done within 0.05 s (500 were made); larger sizes were not tried"
+    ]
+
+
+async def test_a_size_has_no_more_time_than_is_left_to_the_script() -> None:
+    part = Growth("x", "", seed=1, seconds=0.1)
+    await climbed(part, None, 10)
+    assert part.record()["reached"][0]["gave"].startswith("10: not done within 0.")
 
 
 async def test_a_size_that_takes_the_machines_memory_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +121,22 @@ async def test_series_are_compared_at_the_largest_size_that_both_reached() -> No
     assert ratio["group"] == f"{GROUP}, 100"
     assert (ratio["name"], ratio["of"]) == ("a list: ours", "a list: limit")
     assert ratio["value"] == pytest.approx(10)
+
+
+async def test_a_comparison_follows_the_climb_and_has_a_reason_where_it_has_no_value() -> None:
+    part = Growth("x", "", seed=1)
+    part.compare(GROUP, "a list", "ours", "limit", to_a_limit=True)
     part.compare(GROUP, "a list", "ours", "nobody")
-    assert len(part.record()["ratios"]) == 1
+    before = with_ratios(part.record())["ratios"]
+    assert [one["why"] for one in before] == [
+        "a list: ours was not measured; a list: limit was not measured",
+        "a list: ours was not measured; a list: nobody was not measured",
+    ]
+    await climbed(part, RuntimeError, 10**9)
+    first, second = with_ratios(part.record())["ratios"]
+    assert (first["group"], first["value"], first["to_a_limit"]) == (f"{GROUP}, 1,000", 10.0, True)
+    assert second["why"] == "a list: ours was not measured; a list: nobody was not measured"
+    assert len(part.record()["figures"]) == 2, "what was kept before is not told twice"
 
 
 async def test_growth_that_is_not_fair_is_marked_at_its_end() -> None:

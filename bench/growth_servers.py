@@ -1,0 +1,194 @@
+"""How the cost of servers grows with their number on one hub. Run by ``make bench``.
+
+Method: two real hubs, each with a proxy, at which 1, 10, 100, 1,000 and 5,000 servers run: one with ours and
+a real backend whose driver starts nothing, one with a spawner that does nothing but name an address, which is
+the limit: what it costs is JupyterHub's. One process answers at all addresses. The servers are really
+started, over the hub's API and ten at a time, each size on top of the one before, and stay; their users are
+made before the clock runs. So the figures of a start are those of the servers between two sizes. Then each
+server is polled, and the hub is killed and started again. Both hubs are alive all the time and take turns in
+an order of chance. The loop's own part of a gap is its processor time between two wake-ups of a probe; the
+whole gap, by the wall, is also what a busy machine adds to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psutil
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from figures import quantile
+from growing import MIB, Growth
+from limits import empty_requests
+from measured_hub import MARATHON, NOTHING, MeasuredHub, Noted, cpu_seconds
+from measuring import arguments, run
+from stub_backend import FIRST, HOST, stub_servers
+from warm_hub import TOKEN
+
+from spawner import StubBackend
+
+GROUP = "servers on one hub"
+OURS, LIMIT = "ours", "do-nothing"
+AT_ONCE = 10
+BATCHES = 5
+LEAST_BATCH = 5  # servers, of which the processor time can be told
+USERS_AT_ONCE = 100
+PATIENCE_SECONDS = 300.0
+
+
+class Climber:
+    """A hub, how many servers it has, and who else works for it."""
+
+    def __init__(self, part: Growth, series: str, hub: MeasuredHub, backend: StubBackend | None) -> None:
+        self.part, self.series, self.hub, self.count = part, series, hub, 0
+        self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=AT_ONCE)
+        helpers = {"the proxy": psutil.Process(hub._proxy.pid), "the load's generator": psutil.Process()}
+        if backend is not None:
+            assert backend.process is not None
+            helpers["the backend"] = psutil.Process(backend.process.pid)
+        self.helpers = helpers
+
+    def grew(
+        self, name: str, size: int, samples: float | list[float], unit: str = "s", fair: float = 0
+    ) -> None:
+        """Keep samples of this hub."""
+        self.part.grew((GROUP, name, self.series), size, samples, unit, fair)
+
+    async def ask(self, method: str, path: str, body: object = None) -> None:
+        """Send a request of the administrator to the hub's API."""
+        answer = await self.http.fetch(
+            self.hub.api + path,
+            method=method,
+            headers={"Authorization": f"token {TOKEN}"},
+            body=json.dumps(body or {}),
+            raise_error=False,
+            connect_timeout=PATIENCE_SECONDS,
+            request_timeout=PATIENCE_SECONDS,
+        )
+        if answer.code != 201:
+            raise RuntimeError(f"{method} {path}: {answer.code} {answer.error} {answer.body[:200]!r}")
+
+    async def warm_up(self) -> None:
+        """Start and stop a server."""
+        await self.ask("POST", "/users", {"usernames": ["warm"]})
+        await self.ask("POST", "/users/warm/server")
+        await self.hub.stop_server("warm")
+
+    async def to(self, size: int) -> None:
+        """Have so many servers, and measure all of it."""
+        names = [f"person{number}" for number in range(self.count, size)]
+        self.part.progress = "its users were being made"
+        for first in range(0, len(names), USERS_AT_ONCE):
+            await self.ask("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
+        await self.start(size, names)
+        self.part.progress = "all were started; they were being polled"
+        self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
+        self.part.progress = "all were started; the hub was being started again"
+        await self.restart(size)
+
+    async def start(self, size: int, names: list[str]) -> None:
+        """Start the servers that are missing, in some batches, each of which is a sample."""
+        batch = max(LEAST_BATCH, -(-len(names) // BATCHES))
+        for first in range(0, len(names), batch):
+            noted = await self._start_batch(size, names[first : first + batch])
+        self.grew("memory of the hub (RSS)", size, noted.rss / MIB, "MiB", fair=1)
+
+    async def _start_batch(self, size: int, names: list[str]) -> Noted:
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def start(name: str) -> None:
+            async with turn:
+                await self.ask("POST", f"/users/{name}/server")
+            self.count += 1
+            self.part.progress = f"{self.count:,} of {size:,} servers were started"
+
+        await self.hub.noted()
+        used = {name: cpu_seconds(process) for name, process in self.helpers.items()}
+        begun = time.perf_counter()
+        async with asyncio.TaskGroup() as starts:
+            for name in names:
+                starts.create_task(start(name))
+        seconds = time.perf_counter() - begun
+        cpu = {name: cpu_seconds(process) - used[name] for name, process in self.helpers.items()}
+        noted = await self.hub.noted()
+        self.grew("starts", size, len(names) / seconds, "1/s")
+        for name, spent in {"the hub": noted.cpu, **cpu}.items():
+            self.grew(f"processor time of {name} for a start", size, spent / len(names))
+        self.grew("the loop's gap (wall), p99", size, quantile(noted.late, 0.99))
+        self.grew("the loop's gap (wall), longest", size, max(noted.late))
+        self.grew("the loop's own part of a gap, longest", size, max(noted.busy))
+        return noted
+
+    async def restart(self, size: int) -> None:
+        """Kill the hub, and start it again."""
+        await self.hub.kill()
+        begun = time.perf_counter()
+        await self.hub.start(seconds=PATIENCE_SECONDS)
+        self.grew("restart: it answers", size, time.perf_counter() - begun, fair=1)
+        while (ready := await self.hub.ready()) < size:
+            self.part.progress = f"{ready:,} were ready again after the hub was started again"
+            await asyncio.sleep(0.1)
+        self.grew("restart: all are ready", size, time.perf_counter() - begun, fair=1)
+        assert self.hub.pid is not None
+        used = cpu_seconds(psutil.Process(self.hub.pid))
+        self.grew("restart: processor time of the hub", size, used, fair=1)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.http.close()
+
+
+async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
+    """Climb with both hubs."""
+    async with AsyncExitStack() as stack:
+        empty = await empty_requests(AT_ONCE, 1000)
+        name = "processor time of the hub for a start"
+        part.line(GROUP, name, "a request to an empty handler", [empty["cpu"]])
+        backend = StubBackend(folder)
+        stack.push_async_callback(backend.destroy)
+        servers = await asyncio.to_thread(stub_servers)
+        stack.callback(servers.wait)
+        stack.callback(servers.kill)
+        await backend.start()
+        nothing = NOTHING.format(address=f"http://{HOST}:{FIRST}")
+        ways = {}
+        for series, extra in ((LIMIT, nothing), (OURS, MARATHON.format(name="ours"))):
+            hub = MeasuredHub(folder, series, backend, ["server"], extra)
+            stack.push_async_callback(hub.destroy)
+            await hub.start()
+            climber = Climber(part, series, hub, backend if series == OURS else None)
+            stack.callback(climber.close)
+            await climber.warm_up()
+            ways[series] = climber.to
+        await part.climb(GROUP, ways, sizes)
+
+
+async def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", help="how many servers")
+    given = parser.parse_args()
+    part = Growth.of("growth_servers", __doc__, given)
+    sizes = sorted(given.sizes or ([1, 10, 100] if given.quick else [1, 10, 100, 1000, 5000]))
+    for name in (
+        "processor time of the hub for a start",
+        "the loop's own part of a gap, longest",
+        "memory of the hub (RSS)",
+        "processor time of one poll",
+        "restart: processor time of the hub",
+    ):
+        part.compare(GROUP, name, OURS, LIMIT, to_a_limit=True)
+    with tempfile.TemporaryDirectory(prefix="bench-growth-") as place:
+        await measure(part, Path(place), sizes)
+    part.end()
+
+
+if __name__ == "__main__":
+    run(main)
