@@ -253,7 +253,8 @@ def curve_tables(record: Mapping[str, Any]) -> str:
         sizes = sorted({point["size"] for curve in curves for point in curve["points"]})
         head = ["", *(f"{size:,}" for size in sizes), "grows as", "at the end", "fair"]
         lines += [f"**{group}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        for curve in curves:
+        names = list(dict.fromkeys(curve["name"] for curve in curves))
+        for curve in sorted(curves, key=lambda one: (names.index(one["name"]), one["series"])):
             medians = {point["size"]: point["median"] for point in curve["points"]}
             cells = [shown(medians.get(size), curve["unit"]) for size in sizes]
             name = f"{curve['name']}: {curve['series']}"

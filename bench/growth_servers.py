@@ -97,9 +97,13 @@ class Climber:
     async def start(self, size: int, names: list[str]) -> None:
         """Start the servers that are missing, in some batches, each of which is a sample."""
         batch = max(LEAST_BATCH, -(-len(names) // BATCHES))
+        used = {name: cpu_seconds(process) for name, process in self.helpers.items()}
         for first in range(0, len(names), batch):
             noted = await self._start_batch(size, names[first : first + batch])
         self.grew("memory of the hub (RSS)", size, noted.rss / MIB, "MiB", fair=1)
+        for name, process in self.helpers.items():
+            spent = (cpu_seconds(process) - used[name]) / len(names)
+            self.grew(f"processor time of {name} for a start", size, spent)
 
     async def _start_batch(self, size: int, names: list[str]) -> Noted:
         turn = asyncio.Semaphore(AT_ONCE)
@@ -111,17 +115,14 @@ class Climber:
             self.part.progress = f"{self.count:,} of {size:,} servers were started"
 
         await self.hub.noted()
-        used = {name: cpu_seconds(process) for name, process in self.helpers.items()}
         begun = time.perf_counter()
         async with asyncio.TaskGroup() as starts:
             for name in names:
                 starts.create_task(start(name))
         seconds = time.perf_counter() - begun
-        cpu = {name: cpu_seconds(process) - used[name] for name, process in self.helpers.items()}
         noted = await self.hub.noted()
         self.grew("starts", size, len(names) / seconds, "1/s")
-        for name, spent in {"the hub": noted.cpu, **cpu}.items():
-            self.grew(f"processor time of {name} for a start", size, spent / len(names))
+        self.grew("processor time of the hub for a start", size, noted.cpu / len(names))
         self.grew("the loop's gap (wall), p99", size, quantile(noted.late, 0.99))
         self.grew("the loop's gap (wall), longest", size, max(noted.late))
         self.grew("the loop's own part of a gap, longest", size, max(noted.busy))
