@@ -1,102 +1,135 @@
-"""What health checks cost the backend: its processor seconds per second, with and without them.
+"""What health checks cost the backend, beside plain requests.
 
-Method: a real backend runs one app of `--checks` instances (of ``sleep``), each with an HTTP
-check on the port of one static server of this script's, so that nothing but the probing differs.
-The backend's own user and system time (not its tasks', nor this script's) is read over
-`--seconds`, of one backend without checks and of another with them, so that neither cleans up
-after the other's tasks; the difference is printed. The first interval after the start is left out.
-
-    python bench/health_checks.py --checks 1000 --interval 10 --seconds 30
+Method: two real backends run one app of the same many instances (of ``sleep``) each. One app has an HTTP
+check on the port of one static server, the other has none, so that nothing but the probing differs. Beside
+them a process makes as many requests of the same server by asyncio's own streams, and does nothing else.
+All three live at once: what they use over the same seconds, again and again, is their own processor time,
+without that of tasks and of this script. The difference between the backends is what the checks cost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import tempfile
+import time
+from contextlib import AsyncExitStack
 from pathlib import Path
-
-import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import RunningBackend
+from machine import processor_seconds
 from measuring import Part, arguments, run
 from rest import Rest
 
-answered = 0
-
-
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say 200 to whatever is asked."""
-    global answered
-    await reader.readline()
-    answered += 1
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+PLAIN = "plain requests"
+_PROBER = """
+import asyncio, sys
+async def probe(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nConnection: close\\r\\n\\r\\n")
+    await reader.read()
     writer.close()
+async def every(port, first, interval):
+    await asyncio.sleep(first)
+    while True:
+        await probe(port)
+        await asyncio.sleep(interval)
+async def main(port, count, interval):
+    await asyncio.gather(*(every(port, interval * n / count, interval) for n in range(count)))
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+"""
 
 
-async def used(process: psutil.Process, seconds: float) -> float:
-    """Return the processor seconds per second that a process uses."""
-    before = process.cpu_times()
-    await asyncio.sleep(seconds)
-    after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) / seconds
+class Answering:
+    """A static server, which counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    async def open(self) -> asyncio.Server:
+        self.server = await asyncio.start_server(self._answer, "127.0.0.1", 0, backlog=1024)
+        self.port = int(self.server.sockets[0].getsockname()[1])
+        return self.server
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        self.answered += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
 
 
-async def measure(part: Part, checks: int, interval: int, seconds: float, directory: Path) -> None:
-    """Measure a backend of each kind."""
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-    port = server.sockets[0].getsockname()[1]
-    check = {"protocol": "HTTP", "port": port, "intervalSeconds": interval, "timeoutSeconds": interval}
-    group = f"{checks} tasks, each checked every {interval} s: processor seconds per second"
-    found = {}
-    for name, having in part.shuffled({"without checks": [], "with checks": [check]}).items():
-        found[name] = await measure_one(name.partition(" ")[0], having, checks, interval, seconds, directory)
-        part.add(group, name, found[name], "")
-    part.add(group, "the checks alone", found["with checks"] - found["without checks"], "")
-    server.close()
+async def backend_of(
+    stack: AsyncExitStack, folder: Path, count: int, check: dict[str, object] | None
+) -> tuple[int, Rest]:
+    """Return a backend's process when it is told to run so many tasks, with a check or none."""
+    folder.mkdir()
+    backend = RunningBackend(folder / "state", (20000, 24000))
+    stack.push_async_callback(backend.destroy)
+    await backend.start()
+    assert backend.process is not None
+    rest = Rest(backend.url, backend.admin_token)
+    checks = [check] if check else []
+    await rest.create("/checked", instances=count, portDefinitions=[], healthChecks=checks, mem=0, cpus=0.001)
+    return backend.process.pid, rest
 
 
-async def measure_one(
-    name: str, found: list[dict[str, object]], checks: int, interval: int, seconds: float, directory: Path
-) -> float:
-    """Return what a backend of its own uses while its tasks have these checks."""
-    (directory / name).mkdir()
-    backend = RunningBackend(directory / name / "state", (20000, 24000))
-    try:
-        await backend.start()
-        assert backend.process is not None
-        process = psutil.Process(backend.process.pid)
-        rest = Rest(backend.url, backend.admin_token)
-        await rest.create(
-            "/checked", instances=checks, portDefinitions=[], healthChecks=found, mem=0, cpus=0.001
+async def measure(part: Part, checks: int, interval: float, samples: int, folder: Path) -> None:
+    """Measure, so many times over one interval or two seconds at least."""
+    group = f"{checks:,} checks every {interval:g} s, processor seconds a second"
+    one = f"{checks:,} checks every {interval:g} s, processor time of one"
+    part.goal(group, "the checks alone", at_most=0.1 * checks / interval / 100)
+    part.ratio(one, "a check", PLAIN)
+    async with AsyncExitStack() as stack:
+        server = Answering()
+        await stack.enter_async_context(await server.open())
+        seconds = {"intervalSeconds": interval, "timeoutSeconds": interval}
+        check = {"protocol": "HTTP", "port": server.port, "path": "/", **seconds}
+        pids = {}
+        for name, given in part.shuffled({"without checks": None, "with checks": check}).items():
+            pids[name], rest = await backend_of(stack, folder / name.partition(" ")[0], checks, given)
+            async with asyncio.timeout(120):
+                while (await rest.app("/checked"))["tasksRunning"] < checks:
+                    await asyncio.sleep(0.5)
+        prober = subprocess.Popen(
+            [sys.executable, "-c", _PROBER, str(server.port), str(checks), str(interval)]
         )
-        while (await rest.app("/checked"))["tasksRunning"] < checks:
-            await asyncio.sleep(1)
-        await asyncio.sleep(interval + 5)
-        begun = answered
-        figure = await used(process, seconds)
-        print(f"{name}: {figure:.4f} cpu-seconds per second, {answered - begun} probes answered")
-        return figure
-    finally:
-        await backend.destroy()
+        stack.callback(prober.wait)
+        stack.callback(prober.kill)
+        pids[PLAIN] = prober.pid
+        await asyncio.sleep(interval + 2)  # all have begun, and what starting them costs is over
+        for _ in range(samples):
+            if part.seconds_left < interval:
+                part.cut(f"{group}: the rest of {samples} samples, as the time for them was over")
+                break
+            begun, asked = time.monotonic(), server.answered
+            before = {name: processor_seconds(pid) for name, pid in pids.items()}
+            await asyncio.sleep(max(2.0, interval))
+            taken, probes = time.monotonic() - begun, (server.answered - asked) / 2
+            used = {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
+            used["the checks alone"] = used["with checks"] - used["without checks"]
+            for name, spent in used.items():
+                part.add(group, name, spent / taken, "")
+            part.add(group, "checks a second, as answered", probes / taken, "1/s")
+            part.add(one, "a check", used["the checks alone"] / probes)
+            part.add(one, PLAIN, used[PLAIN] / probes)
 
 
 async def main() -> None:
     """Read the arguments, and measure."""
     parser = arguments(__doc__)
     parser.add_argument("--checks", type=int)
-    parser.add_argument("--interval", type=int, default=10)
-    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--interval", type=float)
     given = parser.parse_args()
     part = Part.of("health_checks", __doc__, given)
-    checks, seconds = (
-        given.checks or (100 if given.quick else 1000),
-        given.seconds or 10 + 20 * (not given.quick),
-    )
-    with tempfile.TemporaryDirectory() as directory:
-        await measure(part, checks, given.interval, seconds, Path(directory))
+    # As many a second, either way.
+    checks = given.checks or (100 if part.quick else 1000)
+    interval = given.interval or (1 if part.quick else 10)
+    with tempfile.TemporaryDirectory(prefix="bench-checks-") as folder:
+        async with part.phase("checks"):
+            await measure(part, checks, interval, 5, Path(folder))
     part.end()
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ def versions_of(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the versions of Python, of SQLite and of the packages that every script may measure."""
     return {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, **versions_of()}
+
+
+def processor_seconds(pid: int) -> float:
+    """Return what a process without its children has used, finer than the hundredths of ``/proc``."""
+    return time.clock_gettime(~pid << 3 | 2)  # Linux's id of the clock of another process
 
 
 def load() -> float:

@@ -1,7 +1,7 @@
 """What a warm template saves: starts and memory of servers and workers. Run by ``make bench``.
 
-Method: the driver of processes starts the same command three ways, one after the other in turns that begin
-elsewhere each time, so that what else the machine does falls on all alike:
+Method: the driver of processes starts the same command three ways, one after the other in turns whose order
+is of chance, so that what else the machine does falls on all alike:
 
 exec
     as without templates;
@@ -37,6 +37,7 @@ from pathlib import Path
 import tornado.web
 from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
+from machine import processor_seconds
 from measuring import Part, arguments, run
 
 from hubfleet.backend.drivers import TaskSpec
@@ -50,6 +51,9 @@ from hubfleet.workers.build import WorkerOptions, build_app
 MIB = 1 << 20
 Start = Callable[[str], Awaitable[tuple[float, Callable[[], Awaitable[None]]]]]
 WAYS = ("exec", "prefork", "fork")
+KINDS = {"server": 0.55, "worker": 0.2}  # and their shares of the time
+STARTS = "the start of a {kind}, from the order to its answer"
+MEMORY = "memory of each of {count} workers"
 
 _NURSERY = """
 import json, os, sys
@@ -143,7 +147,7 @@ class Bench:
             )
             assert self.nurseries[kind].stdout is not None
             if not await asyncio.to_thread(self.nurseries[kind].stdout.readline):
-                raise SystemExit(f"the process that forks {kind}s ended")
+                raise RuntimeError(f"the process that forks {kind}s ended")
         while not all(template.ready for template in await self.driver.templates()):
             await asyncio.sleep(0.05)
 
@@ -244,25 +248,28 @@ class Bench:
 
         return end
 
-    async def check(self) -> None:
+    async def check(self, kind: str) -> None:
         """Refuse figures of starts that were not what they are called."""
         for found in await self.driver.templates():
-            if (found.forked, found.executed, found.cold) != (self.starts[found.kind, "prefork"], 0, 0):
-                raise SystemExit(f"not all that should have been was forked: {found}")
+            if found.kind == kind and (found.forked, found.executed, found.cold) != (
+                self.starts[found.kind, "prefork"],
+                0,
+                0,
+            ):
+                raise RuntimeError(f"not all that should have been was forked: {found}")
 
-    async def memory(self, way: str, count: int) -> tuple[float, float]:
-        """Return RSS and PSS, in MiB, of one of many workers that live at once."""
+    async def memory(self, way: str, count: int) -> list[tuple[float, float]]:
+        """Return RSS and PSS, in MiB, of each of many workers that live at once."""
         ends, pids = [], []
         for _ in range(count):
             _, end = await self.worker(way)
             ends.append(end)
             pids.append(self.last_pid)
         await asyncio.sleep(1)
-        rss = sum(resident(pid) for pid in pids) / MIB / count
-        pss = sum(proportional(pid) or 0 for pid in pids) / MIB / count
+        found = [(resident(pid) / MIB, (proportional(pid) or 0) / MIB) for pid in pids]
         for end in ends:
             await end()
-        return rss, pss
+        return found
 
 
 def _worker_variables() -> dict[str, str]:
@@ -273,40 +280,64 @@ def _worker_variables() -> dict[str, str]:
 def _cpu_seconds(pid: int) -> float:
     """Return what a process and the children that it waited for have used."""
     stat = Path(f"/proc/{pid}/stat").read_text()
-    return sum(map(int, stat[stat.rindex(")") + 2 :].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+    children = sum(map(int, stat[stat.rindex(")") + 2 :].split()[13:15])) / os.sysconf("SC_CLK_TCK")
+    return processor_seconds(pid) + children
+
+
+def declare(part: Part, workers: int) -> None:
+    """Say what is compared."""
+    for kind in KINDS:
+        for what in ("wall", "cpu"):
+            place = STARTS.format(kind=kind), f"prefork, {what}"
+            part.ratio(*place, f"exec, {what}", limit=f"fork, {what}")
+            part.ratio(*place, f"fork, {what}", to_a_limit=True)
+    group = MEMORY.format(count=workers)
+    part.ratio(group, "prefork, PSS", "exec, PSS")
+    part.goal(group, "prefork, PSS", at_most=20)
 
 
 async def measure(part: Part, rounds: int, workers: int) -> None:
     """Measure starts and memory."""
+    declare(part, workers)
     with tempfile.TemporaryDirectory(prefix="bench-prefork-") as folder:
         bench = Bench(Path(folder))
-        await bench.open()
         try:
-            for kind, start in (("server", bench.server), ("worker", bench.worker)):
-
-                async def once(way: str, start: Start = start) -> Mapping[str, float]:
-                    seconds, end = await start(way)
-                    used = _cpu_seconds(bench.last_pid)
-                    await end()
-                    return {"wall": seconds, "cpu": used}
-
-                group = f"the start of a {kind}, from the order to its answer"
-                await part.in_turns(group, {way: partial(once, way) for way in WAYS}, rounds)
-                await bench.check()
-                for what in ("wall", "cpu"):
-                    part.ratio(group, f"prefork, {what}", f"exec, {what}")
-                    part.ratio(group, f"prefork, {what}", f"fork, {what}")
-            group = f"memory of one of {workers} workers"
-            for way in ("exec", "prefork"):
-                for name, size in zip(("RSS", "PSS"), await bench.memory(way, workers), strict=True):
-                    part.add(group, f"{way}, {name}", size, "MiB")
-            for template in await bench.driver.templates():
-                assert template.pid is not None
-                group = f"memory of the template of {template.kind}s"
-                part.add(group, "RSS", resident(template.pid) / MIB, "MiB")
-                part.add(group, "PSS", (proportional(template.pid) or 0) / MIB, "MiB")
+            await bench.open()
+            for kind, share in KINDS.items():
+                async with part.phase(STARTS.format(kind=kind), share):
+                    await starts(part, bench, kind, rounds * (1 if kind == "server" else 2))
+            async with part.phase("memory", 0.25):
+                await memory(part, bench, workers)
         finally:
             await bench.close()
+
+
+async def starts(part: Part, bench: Bench, kind: str, rounds: int) -> None:
+    """Measure the starts of servers or of workers, each way."""
+    start: Start = bench.server if kind == "server" else bench.worker
+
+    async def once(way: str) -> Mapping[str, float]:
+        seconds, end = await start(way)
+        used = _cpu_seconds(bench.last_pid)
+        await end()
+        return {"wall": seconds, "cpu": used}
+
+    ways = {way: partial(once, way) for way in WAYS}
+    await part.in_turns(STARTS.format(kind=kind), ways, rounds)
+    await bench.check(kind)
+
+
+async def memory(part: Part, bench: Bench, workers: int) -> None:
+    """Measure workers that live at once, and the templates."""
+    for way in part.chance.sample(("exec", "prefork"), k=2):
+        found = await bench.memory(way, workers)
+        part.add(MEMORY.format(count=workers), f"{way}, RSS", [rss for rss, _ in found], "MiB")
+        part.add(MEMORY.format(count=workers), f"{way}, PSS", [pss for _, pss in found], "MiB")
+    for template in await bench.driver.templates():
+        assert template.pid is not None
+        group = f"memory of the template of {template.kind}s"
+        part.add(group, "RSS", resident(template.pid) / MIB, "MiB")
+        part.add(group, "PSS", (proportional(template.pid) or 0) / MIB, "MiB")
 
 
 async def main() -> None:

@@ -6,13 +6,17 @@ import asyncio
 import json
 import random
 import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from figures import quantile, ratio_of, resampled_median, shown, with_ratios
-from machine import busy_seconds, cgroup_version
+from machine import busy_seconds, cgroup_version, processor_seconds
 from measuring import Part
 from tables import cell, tables
 
@@ -190,6 +194,19 @@ def test_figures_have_units_as_is_fit(value: float | None, unit: str, text: str)
 def test_a_text_of_others_does_not_break_a_table() -> None:
     assert cell("one\ntwo | <b>three") == "one two / &lt;b>three"
     assert len(cell("x" * 1000)) == 200
+
+
+def test_the_processor_time_of_another_process_is_read_finely() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            begun = processor_seconds(process.pid)
+            deadline = time.monotonic() + 60
+            while processor_seconds(process.pid) < begun + 0.05:
+                assert time.monotonic() < deadline
+            ticks = psutil.Process(process.pid).cpu_times()
+            assert processor_seconds(process.pid) == pytest.approx(ticks.user + ticks.system, abs=0.05)
+        finally:
+            process.kill()
 
 
 def test_the_machine_is_told(tmp_path: Path) -> None:
