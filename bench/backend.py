@@ -19,20 +19,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 from limits import commits_of, empty_handler
+from machine import cpu_of
 from measuring import Part, arguments, run
 from requesting import TOKEN, Connection, Order, free_port, latencies, until
 
 
 class Backend:
-    """A backend of this run."""
+    """A backend of this run.
 
-    def __init__(self, state: Path) -> None:
-        self.state, self.port = state, free_port()
+    Parameters
+    ----------
+    program
+        What is to run it, if not its own command.
+    options
+        More words of its command line.
+    """
+
+    def __init__(
+        self, state: Path, program: Sequence[str] = ("-m", "hubfleet.api.cli"), options: Sequence[str] = ()
+    ) -> None:
+        self.state, self.port, self.program, self.options = state, free_port(), program, options
         self.process: subprocess.Popen[bytes]
 
     async def start(self) -> float:
@@ -40,8 +52,9 @@ class Backend:
         begun = time.perf_counter()
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "hubfleet.api.cli", "backend", f"--port={self.port}"),
+                *(sys.executable, *self.program, "backend", f"--port={self.port}"),
                 *(f"--state-dir={self.state}", "--cpus=100000", "--mem=10000000", "--ports=20000-30000"),
+                *self.options,
             ],
             env={**os.environ, "HUBFLEET_BACKEND_TOKEN": TOKEN},
             stderr=(self.state.parent / "log").open("ab"),
@@ -57,6 +70,10 @@ class Backend:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def cpu(self) -> float:
+        """Its processor time in seconds."""
+        return cpu_of(self.process.pid)
 
     def memory(self) -> float:
         """Its proportional memory in MiB."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import psutil
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from figures import quantile
 from growing import MIB, Growth
 from limits import empty_requests
-from measured_hub import MARATHON, NOTHING, MeasuredHub, Noted, cpu_seconds
+from machine import cpu_of
+from measured_hub import MARATHON, NOTHING, MeasuredHub, Noted
 from measuring import arguments, run
 from stub_backend import FIRST, HOST, stub_servers
 from warm_hub import TOKEN
@@ -50,10 +51,10 @@ class Climber:
     def __init__(self, part: Growth, series: str, hub: MeasuredHub, backend: StubBackend | None) -> None:
         self.part, self.series, self.hub, self.count = part, series, hub, 0
         self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=AT_ONCE)
-        helpers = {"the proxy": psutil.Process(hub._proxy.pid), "the load's generator": psutil.Process()}
+        helpers = {"the proxy": hub._proxy.pid, "the load's generator": os.getpid()}
         if backend is not None:
             assert backend.process is not None
-            helpers["the backend"] = psutil.Process(backend.process.pid)
+            helpers["the backend"] = backend.process.pid
         self.helpers = helpers
 
     def grew(
@@ -97,12 +98,12 @@ class Climber:
     async def start(self, size: int, names: list[str]) -> None:
         """Start the servers that are missing, in some batches, each of which is a sample."""
         batch = max(LEAST_BATCH, -(-len(names) // BATCHES))
-        used = {name: cpu_seconds(process) for name, process in self.helpers.items()}
+        used = {name: cpu_of(pid) for name, pid in self.helpers.items()}
         for first in range(0, len(names), batch):
             noted = await self._start_batch(size, names[first : first + batch])
         self.grew("memory of the hub (RSS)", size, noted.rss / MIB, "MiB", fair=1)
-        for name, process in self.helpers.items():
-            spent = (cpu_seconds(process) - used[name]) / len(names)
+        for name, pid in self.helpers.items():
+            spent = (cpu_of(pid) - used[name]) / len(names)
             self.grew(f"processor time of {name} for a start", size, spent)
 
     async def _start_batch(self, size: int, names: list[str]) -> Noted:
@@ -139,7 +140,7 @@ class Climber:
             await asyncio.sleep(0.1)
         self.grew("restart: all are ready", size, time.perf_counter() - begun, fair=1)
         assert self.hub.pid is not None
-        used = cpu_seconds(psutil.Process(self.hub.pid))
+        used = cpu_of(self.hub.pid)
         self.grew("restart: processor time of the hub", size, used, fair=1)
 
     def close(self) -> None:

@@ -47,6 +47,14 @@ def cgroup_version(mounted: Path = Path("/sys/fs/cgroup")) -> str:
     return "v1" if (mounted / "memory").exists() else "none"
 
 
+def cpu_of(pid: int) -> float:
+    """Return the processor seconds that a process has used, without its children.
+
+    Its own clock, as `clock_getcpuclockid` names it, which is finer than the ticks of 10 ms in /proc.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def versions_of(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of those packages that this Python has."""
     found = {}

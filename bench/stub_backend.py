@@ -24,10 +24,17 @@ FIRST, LAST = 50000, 58999
 
 
 class StubDriver:
-    """A driver whose tasks run as soon as they are started, and end as soon as they are signalled."""
+    """A driver whose tasks run as soon as they are started, and end as soon as they are signalled.
+
+    As tasks outlive a backend, a file tells the next one which run.
+    """
 
     def __init__(self, state_dir: Path, **settings: Any) -> None:
         self.running: set[str] = set()
+        self.file = (state_dir / "stub-tasks").open("a+", buffering=1)
+        self.file.seek(0)
+        for line in self.file:
+            (self.running.add if line[0] == "+" else self.running.discard)(line[1:].rstrip())
         self.ended: asyncio.Queue[TaskExit] = asyncio.Queue()
         self.pids = itertools.count(1 << 22)  # more than a process id can be
 
@@ -42,7 +49,7 @@ class StubDriver:
         return []
 
     async def recover(self) -> Mapping[str, TaskExit | None]:
-        return {}
+        return dict.fromkeys(self.running)
 
     async def free_ports(self, host: str, count: int, reserved: frozenset[int]) -> list[int]:
         free = (port for port in range(FIRST, LAST + 1) if port not in reserved)
@@ -53,11 +60,13 @@ class StubDriver:
 
     async def start(self, spec: TaskSpec) -> int:
         self.running.add(spec.task_id)
+        self.file.write(f"+{spec.task_id}\n")
         return next(self.pids)
 
     async def signal(self, task_id: str, signum: int) -> None:
         if task_id in self.running:
             self.running.discard(task_id)
+            self.file.write(f"-{task_id}\n")
             self.ended.put_nowait(TaskExit(task_id, None, signum))
 
     async def forget(self, task_id: str) -> None: ...
