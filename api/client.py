@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .app import App
-from .errors import BackendUnreachable, NotFound
+from .errors import BackendUnreachable, Locked, NotFound
 from .quota import QuotaReport
 from .status import AppHistory, AppStatus, Deployment, DeploymentResult, HistoryEvent, QueueItem, Task
 from .transport import Transport
 
 T = TypeVar("T")
+
+_LOCKED_FIRST, _LOCKED_MOST = 0.1, 2.0  # seconds between questions whether a lock is gone
 
 
 def split_urls(urls: str | Iterable[str]) -> list[str]:
@@ -57,7 +59,7 @@ class Client:
     verify
         Whether to verify certificates, or the path of a CA file.
     certificate
-        Paths of a client certificate and its key.
+        Path of a client certificate and its key in one file, or the paths of both.
     threads
         Most calls at once; further ones wait their turn.
 
@@ -65,6 +67,9 @@ class Client:
     -----
     Every call may raise `hubfleet.api.errors.BackendUnreachable` (nothing is known)
     or a `hubfleet.api.errors.RequestRefused` (the answer is no).
+
+    A deployment locks the apps that it changes. What is asked meanwhile is refused with
+    `hubfleet.api.errors.Locked`, unless ``force`` ends that deployment.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class Client:
         password: str | None = None,
         timeout: float = 10.0,
         verify: bool | str = True,
-        certificate: tuple[str, str] | None = None,
+        certificate: str | tuple[str, str] | None = None,
         threads: int = 16,
     ) -> None:
         self.urls = split_urls(urls)
@@ -115,15 +120,31 @@ class Client:
         """Whether what answers is hubfleet's own backend, and no Marathon."""
         return await self._call(self.transport.is_hubfleet)
 
-    async def create_app(self, app: App) -> AppStatus:
+    async def create_app(self, app: App, lock_seconds: float = 0.0) -> AppStatus:
         """Submit a new app.
+
+        Parameters
+        ----------
+        lock_seconds
+            How long to wait while the deletion of a former app of this id is under way. There is no
+            ``force`` here, which would take an app that is just being made for one to be replaced.
 
         Raises
         ------
         hubfleet.api.errors.Conflict
-            There is an app of this id already.
+            There is an app of this id already; `hubfleet.api.errors.Locked` if a deployment still
+            holds the id.
         """
-        return await self._call(lambda: self.transport.create_app(app.id, app))
+        give_up = asyncio.get_running_loop().time() + lock_seconds
+        pause = _LOCKED_FIRST
+        while True:
+            try:
+                return await self._call(lambda: self.transport.create_app(app.id, app))
+            except Locked:
+                if asyncio.get_running_loop().time() + pause > give_up:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LOCKED_MOST)
 
     async def replace_app(self, app: App, force: bool = False) -> DeploymentResult:
         """Submit an app as a whole, whether there is one of its id or not."""

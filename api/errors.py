@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -67,4 +68,22 @@ class NotFound(RequestRefused):
 
 
 class Conflict(RequestRefused):
-    """409: the name is taken, or another deployment holds the app."""
+    """409: the name is taken, or another deployment holds the app (`Locked`)."""
+
+
+class Locked(Conflict):
+    """409 of another kind: a deployment holds the app; it is let go later, or by ``force``.
+
+    Parameters
+    ----------
+    message, status, details
+        As of `RequestRefused`.
+    deployments
+        The ids of those that hold it, as far as the answer names them.
+    """
+
+    def __init__(
+        self, message: str, status: int, details: Any = None, deployments: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, status, details)
+        self.deployments = tuple(deployments)

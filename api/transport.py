@@ -24,6 +24,7 @@ from .errors import (
     AccessDenied,
     BackendUnreachable,
     Conflict,
+    Locked,
     NotFound,
     RequestRefused,
     TooManyDeployments,
@@ -67,7 +68,7 @@ class Transport(MarathonClient):
         password: str | None = None,
         timeout: float = 10.0,
         verify: bool | str = True,
-        certificate: tuple[str, str] | None = None,
+        certificate: str | tuple[str, str] | None = None,
         connections: int = 16,
     ) -> None:
         session = requests.Session()
@@ -119,7 +120,7 @@ class Transport(MarathonClient):
                     timeout=self.timeout,
                     verify=self.verify,
                 )
-            except requests.exceptions.RequestException as error:
+            except OSError as error:  # requests' own; or a file of certificates cannot be read
                 failures.append(f"{server}: {_cause(error)}")
                 never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or (
                     isinstance(error, requests.exceptions.ConnectionError) and _refused(error)
@@ -226,7 +227,7 @@ class Transport(MarathonClient):
                     stream=True,
                     timeout=(self.timeout, STREAM_SILENCE_SECONDS),
                 )
-            except requests.exceptions.RequestException as error:
+            except OSError as error:
                 failures.append(f"{server}: {_cause(error)}")
                 continue
             if response.status_code < 400:
@@ -277,14 +278,17 @@ def _refused(error: requests.exceptions.ConnectionError) -> bool:
 def _cause(error: BaseException) -> str:
     """Name the innermost cause of a transport error, without the URL's query or any header."""
     innermost = error
-    seen = 0
-    while seen < 8:
-        inner = getattr(innermost.args[0] if innermost.args else None, "reason", None) or innermost.__cause__
-        if not isinstance(inner, BaseException):
+    for _ in range(8):
+        # requests and urllib3 hand the cause on as an argument, or as the reason of one.
+        within = [each for part in innermost.args for each in (getattr(part, "reason", None), part)]
+        inner = next((each for each in within if isinstance(each, BaseException)), innermost.__cause__)
+        if inner is None:
             break
-        innermost, seen = inner, seen + 1
+        innermost = inner
     if isinstance(innermost, OSError) and innermost.strerror:
-        return innermost.strerror
+        return f"{innermost.strerror}: {innermost.filename}" if innermost.filename else innermost.strerror
+    if innermost.args and (type(innermost) is OSError or isinstance(innermost, ConnectionError)):
+        return str(innermost)  # a file of certificates is not there; the other side closed the connection
     return type(innermost).__name__
 
 
@@ -303,5 +307,10 @@ def _error(response: requests.Response, request: str) -> Exception:
         return BackendUnreachable(f"the Marathon API answered {request} with {status}: {message}")
     if status == 403 and _TOO_MANY.search(message):
         return TooManyDeployments(message, status, details)
+    # Only the body tells a lock from a name that is taken (``marathon-v2`` 0.1).
+    holders = body.get("deployments") if isinstance(body, dict) else None
+    if status == 409 and isinstance(holders, list):
+        ids = [str(holder["id"]) for holder in holders if isinstance(holder, dict) and "id" in holder]
+        return Locked(message, status, details, ids)
     kinds = {401: AccessDenied, 403: AccessDenied, 404: NotFound, 409: Conflict}
     return kinds.get(status, RequestRefused)(message, status, details)

@@ -39,6 +39,7 @@ class Address:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     verify: bool | str = True
+    certificate: str | tuple[str, str] | None = None
     timeout: float = 10.0
 
 
@@ -53,6 +54,7 @@ class Link:
             username=address.username,
             password=address.password,
             verify=address.verify,
+            certificate=address.certificate,
             timeout=address.timeout,
         )
         self.watcher = Watcher(self.client, group=address.group or "/")

@@ -81,9 +81,18 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
                 username=self.marathon_username or None,
                 password=self.marathon_password or None,
                 verify=self.marathon_verify,
+                certificate=self._client_certificate,
                 timeout=self.marathon_timeout,
             )
         )
+
+    @property
+    def _client_certificate(self) -> str | tuple[str, str] | None:
+        if not self.marathon_client_key:
+            return self.marathon_client_cert or None
+        if not self.marathon_client_cert:
+            raise ValueError("marathon_client_key belongs to a marathon_client_cert, of which there is none")
+        return self.marathon_client_cert, self.marathon_client_key
 
     @property
     def _scheme(self) -> str:
@@ -149,7 +158,7 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         try:
             self._link().keep_house(self.hub_id, lambda: Owned.of(db), self.leftover_grace)
         except ValueError as error:
-            self.log.error("c.MarathonSpawner.marathon_host: %s", error)
+            self.log.error("c.MarathonSpawner does not say how to reach the backend: %s", error)
 
     # -- while it runs ----------------------------------------------------------------
 

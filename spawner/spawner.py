@@ -15,7 +15,13 @@ from .choosing import apply_options
 from .life import ServerLife
 
 # What is read of a server that runs. A hub that is started again has only the configuration and this.
-_LASTING = ("marathon_verify", "autotimeout", "restart_after_failure")
+_LASTING = (
+    "marathon_verify",
+    "marathon_client_cert",
+    "marathon_client_key",
+    "autotimeout",
+    "restart_after_failure",
+)
 
 
 class MarathonSpawner(AppBuilder, ServerLife):

@@ -84,6 +84,20 @@ class BackendTraits(HasTraits):
         """,
     ).tag(config=True)
 
+    marathon_client_cert = Unicode(
+        help="""
+        Path of the certificate (PEM) that the hub shows to a backend which asks its clients for one.
+
+        The file holds the key as well, or `marathon_client_key` names it. Servers are given neither: a user
+        who is to start Dask workers at such a backend needs an address of it that asks for no certificate
+        (`backend_connect_url`).
+        """,
+    ).tag(config=True)
+
+    marathon_client_key = Unicode(
+        help="Path of the key of `marathon_client_cert`, if it is not in the same file. It has no password.",
+    ).tag(config=True)
+
     marathon_timeout = Float(
         10.0,
         min=0.1,

@@ -23,6 +23,7 @@ from hubfleet.api.status import AppStatus, Task
 
 from . import place
 from .deployments import until_over
+from .patience import LOCK_SECONDS
 from .tls import encrypts
 
 _PREFIX = "DASK_DISTRIBUTED__COMM__"
@@ -103,7 +104,7 @@ async def deploy(what: Deployment, timeout: float, progress: Callable[[str], Non
         group = place.dask_group(what.group)
         scheduler = scheduler_app(what, client.urls, group)
         try:
-            await client.create_app(scheduler)
+            await client.create_app(scheduler, LOCK_SECONDS)
         except Conflict as refusal:
             raise NotDeployed(
                 f"there is a cluster named {what.name!r} already ({scheduler.id}): end that one with "

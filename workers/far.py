@@ -20,6 +20,7 @@ from .control import call
 from .deployments import until_over
 from .groups import DEFAULT
 from .options import ADDRESS_VARIABLE
+from .patience import LOCK_SECONDS
 from .scheduler_app import build_scheduler_app, security_of
 from .settings import ClusterSettings
 from .states import GroupState
@@ -64,7 +65,7 @@ class FarScheduler:
         """
         token = self.marathon.transport.auth_token
         try:
-            await self.marathon.create_app(build_scheduler_app(self.settings, options, token))
+            await self.marathon.create_app(build_scheduler_app(self.settings, options, token), LOCK_SECONDS)
         except Conflict as refusal:
             raise Conflict(
                 f"there is a Dask cluster named {self.settings.name!r} already ({self._app_id}): "

@@ -14,6 +14,10 @@ NOT_NOW = (BackendUnreachable, Conflict, TooManyDeployments)
 """Answers after which the same request may well be taken."""
 
 PATIENCE_SECONDS = 1.0
+
+LOCK_SECONDS = 30.0
+"""How long a cluster waits for the end of a former one of its name, whose tasks end meanwhile."""
+
 _FIRST = 0.1
 
 

@@ -27,7 +27,7 @@ from .deployments import until_over
 from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .options import WorkerOptions
-from .patience import patiently
+from .patience import LOCK_SECONDS, patiently
 from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
 from .tls import checked_security, worker_environment
 from .whose import check_reachable, scheduler_of
@@ -216,12 +216,12 @@ class MarathonWorkers(Resizing):
 
     async def _create(self, n: int) -> AppStatus:
         try:
-            return await self.marathon.create_app(self._definition(n))
+            return await self.marathon.create_app(self._definition(n), LOCK_SECONDS)
         except RequestRefused as refusal:
             fits = fitting(refusal)
             if fits is None or fits >= n:
                 raise
-            created = await self.marathon.create_app(self._definition(fits))
+            created = await self.marathon.create_app(self._definition(fits), LOCK_SECONDS)
             self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal))))
             return created
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import RunningBackend
+from conftest import STUBBORN, RunningBackend
 from ports import free_port
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client, split_urls
-from hubfleet.api.errors import AccessDenied, BackendUnreachable, Conflict, NotFound, RequestRefused
+from hubfleet.api.errors import AccessDenied, BackendUnreachable, Conflict, Locked, NotFound, RequestRefused
 from hubfleet.api.status import AppStatus
 
 
@@ -59,6 +59,27 @@ async def test_every_call_does_what_it_says(backend: RunningBackend) -> None:
     await settle(client)
     with pytest.raises(NotFound, match="App '/c/one' does not exist"):
         await client.get_app("/c/one")
+
+
+async def test_a_lock_is_told_from_a_name_that_is_taken_and_waited_for_or_overridden(
+    backend: RunningBackend,
+) -> None:
+    client = backend.client
+    await client.create_app(small("/l", cmd=STUBBORN, taskKillGracePeriodSeconds=1))
+    await backend.deaf(1)
+    await settle(client)
+    with pytest.raises(Conflict, match="already exists") as taken:
+        await client.create_app(small("/l"), lock_seconds=60)
+    assert not isinstance(taken.value, Locked), "nobody waits for a name that is taken"
+    deletion = await client.delete_app("/l")
+    with pytest.raises(Locked, match="is locked by") as locked:
+        await client.create_app(small("/l"))
+    assert locked.value.deployments == (deletion.deployment_id,)
+    assert (await client.create_app(small("/l", cpus=64), lock_seconds=60)).id == "/l"
+    with pytest.raises(Locked):
+        await client.replace_app(small("/l", cpus=63))
+    await client.replace_app(small("/l", cpus=0.02), force=True)
+    await settle(client)
 
 
 async def test_refusals_carry_their_details(backend: RunningBackend) -> None:

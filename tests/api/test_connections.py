@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
-import ipaddress
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from answering import listening, saying, silent
+from certified import asking_for_certificates, authority, relaying
 from conftest import RunningBackend
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from ports import free_port
 
 from hubfleet.api import watcher as watching
@@ -28,29 +19,10 @@ from hubfleet.api.errors import AccessDenied, BackendUnreachable, NotFound
 from hubfleet.api.watcher import Watcher
 
 AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_TURNED_AWAY = (
+    "certificate required|unknown ca|decrypt error|[Cc]onnection reset|without response|Broken pipe"
+)
 PONG = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npong"
-
-
-@asynccontextmanager
-async def relaying(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Pass on all that comes to a port of this machine, as a proxy in front of a backend does."""
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while chunk := await reader.read(65536):
-                writer.write(chunk)
-                await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    async with listening(relay, ssl=context) as own:
-        yield own
 
 
 def small(app_id: str) -> App:
@@ -129,63 +101,10 @@ def test_an_address_with_a_password_is_refused_without_showing_it(url: str) -> N
     assert "token-alone" not in str(refused.value)
 
 
-@dataclass
-class Authority:
-    """A certificate authority of a test, and what it has signed."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"ca of {self.folder.name}")])
-        self.certificate = self._sign(self.name, self.key.public_key(), True)
-        self.file = self._write("ca", self.certificate)
-
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePublicKey, ca: bool) -> x509.Certificate:
-        begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(begin + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def _write(self, name: str, certificate: x509.Certificate) -> str:
-        file = self.folder / f"{name}.pem"
-        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return str(file)
-
-    def issue(self, name: str) -> tuple[str, str]:
-        """Return the files of a certificate and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        file = self._write(name, self._sign(subject, key.public_key(), False))
-        key_file = self.folder / f"{name}.key"
-        kind = serialization.PrivateFormat.PKCS8
-        none = serialization.NoEncryption()
-        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, none))
-        return file, str(key_file)
-
-
-def authority(folder: Path) -> Authority:
-    folder.mkdir()
-    return Authority(folder)
-
-
 async def test_certificates_are_shown_and_asked_for(backend: RunningBackend, tmp_path: Path) -> None:
     ours, others = authority(tmp_path / "ours"), authority(tmp_path / "others")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ours.file)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(*ours.issue("server"))
     token = backend.admin_token
-    async with relaying(backend.port, context) as port:
+    async with relaying(backend.port, asking_for_certificates(ours)) as port:
         url = f"https://127.0.0.1:{port}"
         client = Client(url, token=token, verify=ours.file, certificate=ours.issue("client"))
         await client.create_app(small("/a"))
@@ -195,15 +114,23 @@ async def test_certificates_are_shown_and_asked_for(backend: RunningBackend, tmp
         assert watcher.lookup("/a") is not None
         await watcher.close()
         client.close()
-        for wrong in (
-            Client(url, token=token, verify=ours.file),  # shows none
-            Client(url, token=token, verify=ours.file, certificate=others.issue("stranger")),
-            Client(url, token=token, verify=others.file, certificate=ours.issue("again")),
-            Client(url, token=token, certificate=ours.issue("more")),  # believes public ones only
+        both = tmp_path / "both.pem"
+        both.write_text("".join(Path(file).read_text() for file in ours.issue("in one file")))
+        client = Client(url, token=token, verify=ours.file, certificate=str(both))
+        assert (await client.get_app("/a")).id == "/a"
+        client.close()
+        for wrong, sentence in (
+            ({"verify": ours.file}, _TURNED_AWAY),
+            ({"verify": ours.file, "certificate": others.issue("stranger")}, _TURNED_AWAY),
+            ({"verify": others.file, "certificate": ours.issue("again")}, "certificate verify failed"),
+            ({"certificate": ours.issue("more")}, "certificate verify failed"),  # believes public ones only
+            ({"verify": ours.file, "certificate": "/not/there.pem"}, "invalid path: /not/there.pem"),
+            ({"verify": "/not/there.pem"}, "invalid path: /not/there.pem"),
         ):
-            with pytest.raises(BackendUnreachable):
-                await wrong.list_apps()
-            wrong.close()
+            stranger = Client(url, token=token, **wrong)  # type: ignore[arg-type]
+            with pytest.raises(BackendUnreachable, match=sentence):
+                await stranger.list_apps()
+            stranger.close()
 
 
 async def test_a_watcher_tries_for_ever_at_pauses_that_grow_differ_and_stay_bounded(

@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from conftest import STUBBORN
 from distributed import Client, LocalCluster, Scheduler, Security
 
-from hubfleet.api.errors import NotFound
+from hubfleet.api.app import App
+from hubfleet.api.errors import Locked, NotFound
 from hubfleet.workers import MarathonWorkers
 
 from .conftest import GROUP, until
@@ -55,6 +57,20 @@ async def test_a_coroutine_awaits_each_step(backend: Any) -> None:
         await workers.close()
         with pytest.raises(NotFound):
             await backend.client.get_app(workers.app_id)
+
+
+async def test_the_name_of_workers_that_are_just_ending_is_waited_for(backend: Any) -> None:
+    app = App(id=f"{GROUP}/mine/workers", cmd=STUBBORN, cpus=0.1, mem=1, task_kill_grace_period_seconds=1)
+    await backend.client.create_app(app)
+    await backend.deaf(1)
+    async with Scheduler(host="127.0.0.1", dashboard_address=":0") as scheduler:
+        await backend.client.delete_app(app.id)
+        with pytest.raises(Locked):
+            await backend.client.create_app(app)
+        workers = MarathonWorkers(scheduler, backend.client, group=GROUP, name="mine", cpus=0.1)
+        await workers.start(1)
+        await until(lambda: len(scheduler.workers) == 1, 60, "a worker")
+        await workers.close()
 
 
 async def test_a_client_is_as_good_as_its_scheduler(backend: Any) -> None:
