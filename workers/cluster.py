@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Self, TypeVar
+from collections.abc import Generator
+from typing import Any, Self
 
 from distributed import Scheduler, Security
 from distributed.core import Status, rpc
@@ -18,23 +18,21 @@ from hubfleet.api.app import App
 from hubfleet.api.client import Client
 
 from . import config
-from .adaptive import OPTIONS
-from .amounts import BOUNDS, workers_wanted
-from .checks import MOST_WORKERS, known_names, text, whole_number
+from .checks import known_names
 from .control import install
-from .groups import DEFAULT, GroupAdaptive, WorkerGroup
+from .groups import DEFAULT, WorkerGroup
+from .scaling import ClusterScaling
 from .scheduling import end_when_idle, start_scheduler
-from .settings import APP, WORKER_OPTIONS, ClusterSettings, worker_options
+from .settings import APP, ClusterSettings, worker_options
 from .states import GroupState
 from .views import ClusterViews
 from .workers import MarathonWorkers
 
 log = logging.getLogger("hubfleet.workers")
 FROM_NAME = ("url", "token", "group", "asynchronous", "loop", "shutdown_on_close")
-T = TypeVar("T")
 
 
-class MarathonCluster(ClusterViews, Cluster):  # type: ignore[misc, unused-ignore]
+class MarathonCluster(ClusterScaling, ClusterViews, Cluster):  # type: ignore[misc, unused-ignore]
     """A Dask cluster on a Marathon API.
 
     In a notebook whose server hubfleet started no argument is needed: backend, credential
@@ -301,144 +299,11 @@ class MarathonCluster(ClusterViews, Cluster):  # type: ignore[misc, unused-ignor
     async def _app_ids(self) -> list[str]:
         return [group.marathon_workers.app_id for group in self.groups.values()]
 
-    # -- scaling ----------------------------------------------------------------------
-
-    def scale(
-        self, n: int | None = None, memory: Any = None, cores: Any = None, *, group: str = DEFAULT
-    ) -> Any:
-        """Have `n` workers, or as many as have so much memory and so many cores together.
-
-        Adaptive scaling of the group ends with this. Workers that are too many leave when
-        their results have been moved to others and their running tasks have ended, or after
-        ``drain_seconds``. If nobody is left to take over results, those who hold them stay.
-
-        While the backend does not answer the wish is remembered.
-
-        Parameters
-        ----------
-        n
-            Number of workers.
-        memory
-            Memory of all workers together, as Dask counts it: bytes, or a text such as ``"10 GB"``.
-        cores
-            Threads of all workers together.
-        group
-            Which workers; see `add_worker_group`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The number is not a whole one from 0 to 10000, or there is no such group.
-        hubfleet.api.errors.RequestRefused
-            The backend does not allow it.
-        """
-        self._must_run()
-        target = workers_wanted(self._known(group).marathon_workers.options, n, cores, memory)
-        return self._at_once(self.scale_group, group, target, None, None)
-
-    async def scale_group(self, label: str, n: int | None, cores: Any, memory: Any) -> None:
-        """Have so many workers in a group: `scale` on the event loop."""
-        group = self._known(label)
-        await group.scale(workers_wanted(group.marathon_workers.options, n, cores, memory))
-
-    def adapt(self, *, group: str = DEFAULT, **options: Any) -> GroupAdaptive:
-        """Let the number of workers follow the load.
-
-        Parameters
-        ----------
-        group
-            Which workers; see `add_worker_group`.
-        minimum, maximum
-            Bounds of the number of workers.
-        minimum_cores, maximum_cores, minimum_memory, maximum_memory
-            The same as threads and memory of all workers together; the narrower bound holds.
-        interval
-            Time between two looks at the load, such as ``"1s"``.
-        wait_count
-            How many looks in a row a worker must be idle before it leaves.
-        target_duration
-            How long the work that waits shall take: the shorter, the more workers.
-        worker_key
-            Groups workers that leave together, see `distributed.Scheduler.workers_to_close`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            An option does not exist, has the wrong type or is out of range.
-
-        Notes
-        -----
-        What is not given is Dask's configuration ``hubfleet.adapt``, and then
-        ``distributed.adaptive``. Options of an earlier call are not kept.
-        """
-        known_names("adapt", options, (*OPTIONS, *BOUNDS))
-        self._must_run()
-        return self.adapt_group(group, options)
-
-    def adapt_group(self, label: str, options: dict[str, Any]) -> GroupAdaptive:
-        """Let a group follow the load: `adapt` on the event loop."""
-        group = self._known(label)
-        return group.adapt(group.adaptive_options(config.completed("adapt", options)))
-
-    def add_worker_group(self, name: str, n: int = 0, **options: Any) -> Any:
-        """Add workers of another kind, which are scaled and adapt by themselves.
-
-        Parameters
-        ----------
-        name
-            What `scale` and `adapt` call them by ``group=``.
-        n
-            How many to start with.
-        **options
-            What is other with them than with the cluster's first workers, see
-            `hubfleet.workers.options.WorkerOptions`.
-
-        Raises
-        ------
-        TypeError, ValueError
-            There is such a group, or an option is wrong.
-        hubfleet.api.errors.RequestRefused
-            The backend does not allow it.
-        """
-        self._must_run()
-        return self._at_once(self.make_group, name, n, options)
-
-    def _at_once(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> Any:
-        """Do it, or begin with it if this is the event loop: the widget's buttons await nothing."""
-        result = self.sync(function, *arguments)
-        return asyncio.ensure_future(result) if asyncio.iscoroutine(result) else result
-
-    async def make_group(self, label: str, n: int, options: dict[str, Any]) -> None:
-        """Add a group of workers: `add_worker_group` on the event loop."""
-        n = whole_number("n", n, 0, MOST_WORKERS)
-        if text("the name of a group", label) in self.groups:
-            raise ValueError(f"there is a group {label!r} already: scale it, or choose another name")
-        known_names("add_worker_group", options, WORKER_OPTIONS)
-        group = self._group(label, options)
-        self.groups[label] = group
-        try:
-            await group.start(n)
-        except BaseException:
-            del self.groups[label]
-            raise
-
-    def _known(self, label: str) -> WorkerGroup:
-        group = self.groups.get(label)
-        if group is None:
-            raise ValueError(f"there is no group {label!r}; there are {', '.join(map(repr, self.groups))}")
-        return group
-
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # wait_for_workers replaces the whole memory of workers; the news that one of them has left
         # may come after that, and distributed (2026.8) would fall over it and hear no more.
         if op != "remove" or msg in self.scheduler_info["workers"]:
             super()._update_worker_status(op, msg)
-
-    def _must_run(self) -> None:
-        if self.status == Status.created:
-            raise RuntimeError(f"the cluster {self.name} has not started: await it first")
-        if self.status != Status.running:
-            raise RuntimeError(f"the cluster {self.name} is {self.status.name}: make a new one")
 
     def warn(self, sentence: str) -> None:
         """Tell the user, and keep it for `get_logs`."""
