@@ -169,7 +169,7 @@ class Caller:
         """Return a definition as this caller may submit it.
 
         A user's app runs as the account that the user's server runs as, and goes when
-        the server goes that submitted it.
+        the server goes that submitted it, or earlier: with another app that goes with that server.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class Caller:
         if self.trusted:
             return app
         owner = app.labels.get(labels.OWNER) or self.server
-        if owner is not None and (not self._is_own(owner) or self.server not in (None, owner)):
+        if owner is not None and not self._may_give_to(owner, state):
             raise NotValid(
                 [Violation(f"/labels/{labels.OWNER}", f"{self.name} cannot make {owner} the owner of an app")]
             )
@@ -224,8 +224,13 @@ class Caller:
             )
         return None
 
-    def _is_own(self, app_id: str) -> bool:
-        return self.user_group is not None and is_within(app_id, self.user_group)
+    def _may_give_to(self, owner: str, state: State) -> bool:
+        if self.user_group is None or not is_within(owner, self.user_group):
+            return False
+        # What a server makes goes with that server at the latest.
+        return self.server in (None, owner) or any(
+            record.id == owner for record in state.owned_by(str(self.server))
+        )
 
 
 NOBODY = Caller("nobody")

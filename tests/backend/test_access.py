@@ -182,6 +182,14 @@ async def test_a_servers_token_makes_apps_that_go_with_the_server(site: Site) ->
     made = await server("POST", "/v2/apps", body)
     assert made.status_code == 201
     assert made.json()["labels"] == {"HUBFLEET_OWNER": "/jupyter/alice/notebook"}
+    # As a scheduler's workers go with the scheduler.
+    of_workers = {"HUBFLEET_OWNER": body["id"]}
+    part = {**body, "id": "/jupyter/alice/dask/s/part", "labels": of_workers}
+    assert (await server("POST", "/v2/apps", part)).json()["labels"] == of_workers
+    not_its_own = {**other, "id": "/jupyter/alice/dask/two/workers"}
+    assert (await site.alice("POST", "/v2/apps", not_its_own)).status_code == 201
+    stranger = {**part, "labels": {"HUBFLEET_OWNER": not_its_own["id"]}, "id": "/jupyter/alice/dask/s/more"}
+    assert (await server("POST", "/v2/apps", stranger)).status_code == 422
     for app in ("notebook", "servers/two"):
         await site.admin("DELETE", f"/v2/apps/jupyter/alice/{app}")
     assert (await site.alice.get("/v2/apps"))["apps"] == []
