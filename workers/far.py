@@ -14,7 +14,7 @@ from hubfleet.api.client import Client
 from hubfleet.api.errors import BackendUnreachable, Conflict, HubfleetError, NotFound
 from hubfleet.api.ids import cluster_path, is_within, scheduler_app_id, workers_app_id
 from hubfleet.api.labels import CLUSTER
-from hubfleet.api.status import AppStatus
+from hubfleet.api.status import AppStatus, TaskFailure
 
 from .control import call
 from .deployments import until_over
@@ -24,17 +24,32 @@ from .patience import LOCK_SECONDS
 from .scheduler_app import build_scheduler_app, security_of
 from .settings import ClusterSettings
 from .states import GroupState
+from .trouble import why
 
 log = logging.getLogger("hubfleet.workers")
 
 _LOOK_SECONDS = 0.2
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 5.0
 _END_SECONDS = 20.0
+_MOST_CRASHES = 2
+
+ANSWER_SECONDS = 3.0
+"""How long a scheduler may take to say how things stand, before the backend is asked where it is.
+
+distributed would look for it where it was for half a minute.
+"""
 
 
 class ClusterNotFound(HubfleetError, LookupError):
     """There is no running cluster of this name."""
+
+
+class SchedulerEnded(ConnectionError):
+    """The scheduler's task has ended, and the next one has not started yet."""
+
+    def __init__(self, failure: TaskFailure) -> None:
+        super().__init__(f"it ended: {why(failure)}")
+        self.task_id = failure.task_id
 
 
 class FarScheduler:
@@ -82,25 +97,49 @@ class FarScheduler:
             There is none, or none that answers.
         """
         deadline = asyncio.get_running_loop().time() + _START_SECONDS
-        reason = "it has not started yet"
-        while asyncio.get_running_loop().time() < deadline:
-            address, app = await self._address()
-            if address:
-                security = security_of(app)
-                comm = rpc(address, connection_args=security.get_connection_args("client"))
-                try:
-                    async with asyncio.timeout(_ANSWER_SECONDS):
-                        self.states = await call(comm, "state")
-                    self.host = address.rpartition("://")[2].rpartition(":")[0]
-                    self.comm = comm
-                    return comm, security
-                except (OSError, TimeoutError, AttributeError) as error:
-                    reason = f"it does not answer at {address}: {error}"
-                    await comm.close_rpc()
-            elif isinstance(app, AppStatus) and app.last_task_failure is not None:
-                reason = f"it ended: {app.last_task_failure.message}"
+        crashed: set[str] = set()
+        while True:
+            try:
+                return await self.reach()
+            except ConnectionError as reason:
+                if isinstance(reason, SchedulerEnded):
+                    crashed.add(reason.task_id)
+                # One that has ended twice would most likely do so again.
+                if len(crashed) >= _MOST_CRASHES or asyncio.get_running_loop().time() > deadline:
+                    raise ClusterNotFound(
+                        f"the scheduler of the Dask cluster {self.settings.name!r} is away: {reason}"
+                    ) from reason
             await asyncio.sleep(_LOOK_SECONDS)
-        raise ClusterNotFound(f"the scheduler of the Dask cluster {self.settings.name!r} is away: {reason}")
+
+    async def reach(self) -> tuple[Any, Security]:
+        """Connect to the scheduler where the backend says it is now; see `connect`.
+
+        Raises
+        ------
+        ConnectionError
+            It does not answer, or has not started; the message says which.
+        ClusterNotFound
+            There is none.
+        """
+        address, app = await self._address()
+        if not address:
+            if isinstance(app, AppStatus) and app.last_task_failure is not None:
+                raise SchedulerEnded(app.last_task_failure)
+            raise ConnectionError("it has not started yet")
+        security = security_of(app)
+        comm = rpc(address, connection_args=security.get_connection_args("client"))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                self.states = await call(comm, "state")
+        except (OSError, TimeoutError, AttributeError) as error:
+            await comm.close_rpc()
+            raise ConnectionError(f"it does not answer at {address}: {error}") from error
+        except BaseException:
+            await comm.close_rpc()
+            raise
+        self.host = address.rpartition("://")[2].rpartition(":")[0]
+        self.comm = comm
+        return comm, security
 
     async def _address(self) -> tuple[str, App]:
         """Return where the scheduler is, '' while that is not known, and the app that says so."""
@@ -148,13 +187,6 @@ class FarScheduler:
             await until_over(self.marathon, deployments, _END_SECONDS)
         except BackendUnreachable as error:
             log.warning("the Dask cluster %s could not be ended: %s", self.settings.name, error)
-
-    async def has_ended(self) -> bool:
-        """Whether the cluster does not exist any more."""
-        try:
-            return not await self.app_ids()
-        except HubfleetError:
-            return False  # unknown is not gone
 
 
 async def running_clusters(marathon: Client, group: str) -> list[str]:

@@ -6,22 +6,26 @@ import asyncio
 from collections.abc import Generator
 from typing import Any, Self
 
+from distributed import Client as DaskClient
+from distributed import Security
 from distributed.core import Status
 from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.protocol import pickle
 
 from hubfleet.api.client import Client
+from hubfleet.api.errors import HubfleetError
 
 from .amounts import workers_wanted
 from .checks import MOST_WORKERS, text, truth, whole_number
 from .cluster import MarathonCluster
-from .far import FarScheduler
+from .far import ANSWER_SECONDS, ClusterNotFound, FarScheduler
 from .groups import DEFAULT
 from .options import WorkerOptions
 from .states import GroupState
 
 _LOOK_SECONDS = 1.0
+_SILENCE = 3  # looks in a row without an answer, until it is told
 
 
 class FarAdaptive:
@@ -55,6 +59,8 @@ class FarCluster(MarathonCluster):
         self._made = False
         self._far: FarScheduler | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._added: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._sized: dict[str, tuple[str, dict[str, Any]]] = {}
         super().__init__(*args, **kwargs)
 
     @property
@@ -82,28 +88,54 @@ class FarCluster(MarathonCluster):
         self.status = Status.running
         self._watch = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Learn how the groups stand; say whether it is another scheduler than before that tells."""
         await self.far.say("state")
+        before = self.scheduler_info.get("id")
         self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
+        return before is not None and before != self.scheduler_info["id"]
 
     async def _follow(self) -> None:
         """Know how the groups stand, until cancelled or until the cluster has ended."""
-        silent = False
+        failures, begins = 0, False
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                await self._look()
-                silent = False
-            except OSError as error:
-                if await self.far.has_ended():
-                    self.warn("it has ended")
-                    self._watch = None
-                    self.shutdown_on_close = False
-                    await self._close()
-                    return
-                if not silent:
-                    self.warn(f"its scheduler does not answer: {error}")
-                silent = True
+                if failures:
+                    # Where it was is no place to look for it: the backend knows first.
+                    self.scheduler_comm, _ = await self._reached()
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    begins |= await self._look()
+                if begins:
+                    await self._begin_again()
+                failures, begins = 0, False
+            except ClusterNotFound:
+                self.warn("it has ended")
+                self._watch = None
+                self.shutdown_on_close = False
+                await self._close()
+                return
+            except (OSError, TimeoutError, HubfleetError) as error:
+                failures += 1
+                if failures == _SILENCE:
+                    self.warn(f"its scheduler does not answer, which is tried again: {error}")
+
+    async def _reached(self) -> tuple[Any, Security]:
+        reached = await self.far.reach()
+        await self.scheduler_comm.close_rpc()
+        return reached
+
+    async def _begin_again(self) -> None:
+        """Ask a scheduler that was started anew for what this process had asked the one before."""
+        self.warn(
+            "its scheduler was started anew, and knows nothing of what was computed: make a new client "
+            "(get_client) and submit again; the workers that were asked for here are asked for again"
+        )
+        for label, (n, options) in self._added.items():
+            if label not in self.far.states:
+                await self.far.say("add_group", label=label, n=n, options=options)
+        for word, arguments in list(self._sized.values()):
+            await self.far.say(word, **arguments)
 
     async def _tear_down(self) -> None:
         ends = self._made if self.status == Status.starting else self.shutdown_on_close
@@ -136,6 +168,13 @@ class FarCluster(MarathonCluster):
     def _dashboard_host(self) -> str:
         return self.far.host
 
+    def get_client(self) -> Any:
+        """Return the client of this cluster, another one if its scheduler was started anew since."""
+        client = super().get_client()
+        # One that has lost its scheduler looks for it where it was, and then ends.
+        lost = client.scheduler is not None and client.scheduler.address != self.scheduler_address
+        return DaskClient(self) if lost else client
+
     # -- scaling ----------------------------------------------------------------------
 
     def scale(
@@ -149,7 +188,12 @@ class FarCluster(MarathonCluster):
 
     async def scale_group(self, label: str, n: int | None, cores: Any, memory: Any) -> None:
         """Have so many workers in a group."""
-        await self.far.say("scale", label=label, n=n, cores=cores, memory=memory)
+        await self._size("scale", label=label, n=n, cores=cores, memory=memory)
+
+    async def _size(self, word: str, *, label: str, **arguments: Any) -> None:
+        """Say how many workers a group is to have; remembered once it is accepted."""
+        await self.far.say(word, label=label, **arguments)
+        self._sized[label] = word, {"label": label, **arguments}
 
     def adapt_group(self, label: str, options: dict[str, Any]) -> Any:
         """Let a group follow the load; it goes on when this process has ended."""
@@ -160,9 +204,10 @@ class FarCluster(MarathonCluster):
         return FarAdaptive(options.get("minimum", bounds[0]), options.get("maximum", bounds[1]), begun)
 
     async def _adapt(self, label: str, options: dict[str, Any], worker_key: bytes | None) -> None:
-        await self.far.say("adapt", label=label, options=options, worker_key=worker_key)
+        await self._size("adapt", label=label, options=options, worker_key=worker_key)
 
     async def make_group(self, label: str, n: int, options: dict[str, Any]) -> None:
         """Add a group of workers."""
         whole_number("n", n, 0, MOST_WORKERS)
         await self.far.say("add_group", label=text("the name of a group", label), n=n, options=options)
+        self._added[label] = n, options

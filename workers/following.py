@@ -7,12 +7,13 @@ import contextlib
 import logging
 
 from hubfleet.api.errors import BackendError, BackendUnreachable, RequestRefused
-from hubfleet.api.status import Event, TaskFailure
+from hubfleet.api.status import Event
 from hubfleet.api.watcher import Watcher
 
 from .counting import task_of
 from .crashes import Crashes
 from .elastic import ElasticCluster
+from .trouble import why
 
 log = logging.getLogger("hubfleet.workers")
 
@@ -83,7 +84,7 @@ async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> Non
     workers = cluster.marathon_workers
     sentence = f"the last {crashes.count} workers ended before they had reached the scheduler"
     if workers.count.failure is not None:
-        sentence += f" ({_why(workers.count.failure)})"
+        sentence += f" ({why(workers.count.failure)})"
     cluster.wish = None
     try:
         await workers.give_up(alive, sentence)
@@ -92,11 +93,6 @@ async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> Non
         return
     crashes.reached()
     workers.tell(f"no more workers are started, since {sentence}; mend it, and scale again")
-
-
-def _why(failure: TaskFailure) -> str:
-    lines = [line.strip() for line in (failure.stderr or "").splitlines() if line.strip()]
-    return ": ".join([failure.message, *lines[-1:]])
 
 
 def _settled(cluster: ElasticCluster) -> bool:
@@ -134,4 +130,4 @@ async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
         if count.gone:
             trouble.say("gone", str(workers.removed()))
         elif count.failure is not None:
-            trouble.say_new("failure", f"a worker ended badly and is replaced: {_why(count.failure)}")
+            trouble.say_new("failure", f"a worker ended badly and is replaced: {why(count.failure)}")

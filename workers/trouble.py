@@ -1,8 +1,10 @@
-"""Says each trouble once, however often it is met, until it is over."""
+"""Says each trouble once, however often it is met, until it is over; and why a task has ended badly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from hubfleet.api.status import TaskFailure
 
 
 class Trouble:
@@ -33,3 +35,9 @@ class Trouble:
     def over(self, kind: str) -> None:
         """Take note that a trouble is over; the next one is told again."""
         self._said.pop(kind, None)
+
+
+def why(failure: TaskFailure) -> str:
+    """Return why a task has ended: the backend's words, and the last that the task wrote."""
+    lines = [line.strip() for line in (failure.stderr or "").splitlines() if line.strip()]
+    return ": ".join([failure.message, *lines[-1:]])

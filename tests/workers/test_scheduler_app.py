@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from distributed.client import FutureCancelledError
 
 from hubfleet.api.errors import Conflict
 from hubfleet.workers import MarathonCluster
@@ -92,3 +93,40 @@ async def test_what_is_secret_is_in_the_environment_alone(far: MarathonCluster, 
     logs = "".join((await far.get_logs()).values())
     assert key not in logs
     assert backend.admin_token not in logs
+
+
+async def test_one_that_is_killed_begins_anew_with_what_was_asked_for_here_and_nothing_is_there_twice(
+    far: MarathonCluster, backend: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await far.adapt(minimum=1, maximum=2, interval="50ms")
+    await far.add_worker_group("big", 1)
+    before = far.scheduler_address
+    async with far.get_client() as client:
+        assert await client.submit(sum, [1, 2]) == 3
+        await until(lambda: far.group_states()["big"].present == 1, 60)
+        lost = client.submit(max, [1, 2], resources={"NONE": 1})
+        for process in backend.tasks():
+            if process.environ()["MARATHON_APP_ID"].endswith("/scheduler"):
+                process.kill()
+        await until(lambda: far.scheduler_address != before, 60, "it is found again")
+        with pytest.raises(FutureCancelledError):
+            await lost
+        await until(lambda: "make a new client (get_client) and submit again" in caplog.text, 60)
+        assert far.get_client() is not client
+        async with far.get_client() as again:
+            assert await again.submit(sum, [1, 2]) == 3
+        states = await until(lambda: len(far.group_states()) == 2 and far.group_states(), 60)
+        assert states["default"].bounds == (1, 2)
+        await until(lambda: far.group_states()["big"].present == 1, 60)
+        # Those of before have been removed with their apps: a scheduler and one worker of each group.
+        await until(lambda: len(backend.tasks()) == 3, 60)
+    assert len(await backend.client.list_apps()) == 3
+    assert caplog.text.count("started anew") == 1
+
+
+async def test_one_that_cannot_start_is_said_so_with_its_own_words(
+    arguments: dict[str, Any], backend: Any
+) -> None:
+    with pytest.raises(ClusterNotFound, match=r"'far' is away: it ended: .* 5000 cpus asked"):
+        await MarathonCluster("far", scheduler="app", **{**arguments, "n_workers": 1, "cpus": 5000})
+    assert await backend.client.list_apps() == []
