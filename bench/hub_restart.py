@@ -3,27 +3,31 @@
 Method: a real hub, proxy and backend. The servers are real apps with real processes, which only sleep; one
 process listens on all their ports in their stead, so that several hundred fit on a small machine. The hub
 is killed and forked anew, and the clock runs until its API answers, and until it says that all servers are
-ready again. The same without servers, on the same machine and database, is what it is compared with; and a
-spawner that does nothing, whose servers are all at one address, shows what JupyterHub itself takes for them.
-On a machine that others use the hub's CPU seconds say more than the clock.
+ready again. The same without servers is what it is compared with; and a hub whose spawner does nothing, with
+all servers at one address, shows what JupyterHub itself takes for them. Both hubs are killed in turns, in an
+order of chance. On a machine that others use the hub's processor seconds say more than the clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
-import psutil
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import WarmBackend
+from conftest import RunningBackend
+from machine import processor_seconds
 from measuring import Part, arguments, run
 from ports import free_port
 from warm_hub import WarmHub
@@ -33,6 +37,9 @@ from hubfleet.api.watcher import Watcher
 
 SLEEPS = ["/bin/sh", "-c", "exec sleep 1000000", "server"]
 AT_ONCE = 16
+GROUP = "a hub's restart with {count} servers"
+CPU = "its processor time until then"
+LONGER = "ours, longer than without servers"
 EXTRA = "c.JupyterHub.init_spawners_timeout = 120\nc.Spawner.start_timeout = c.Spawner.http_timeout = 120"
 
 NOTHING = """
@@ -98,59 +105,80 @@ async def all_ready(hub: WarmHub, count: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def measure(part: Part, kind: str, hub: WarmHub, count: int, times: int) -> None:
+async def restart(hub: WarmHub, count: int) -> Mapping[str, float]:
     """Kill and start the hub; the clock runs until it answers, and until all servers are ready again."""
-    group = f"a hub's restart with {count} servers"
-    for _ in range(times):
-        await hub.kill()
-        begun = time.monotonic()
-        await hub.start(seconds=180)
-        part.add(group, f"{kind}: it answers", time.monotonic() - begun)
-        await all_ready(hub, count)
-        part.add(group, f"{kind}: all are ready", time.monotonic() - begun)
-        used = psutil.Process(hub.pid).cpu_times()
-        part.add(group, f"{kind}: its processor time until then", used.user + used.system)
+    await hub.kill()
+    begun = time.monotonic()
+    await hub.start(seconds=180)
+    answers = time.monotonic() - begun
+    await all_ready(hub, count)
+    assert hub.pid is not None
+    return {"it answers": answers, "all are ready": time.monotonic() - begun, CPU: processor_seconds(hub.pid)}
+
+
+def declare(part: Part, counts: list[int]) -> None:
+    """Say what is compared."""
+    for count in counts:
+        for what in ("all are ready", CPU):
+            part.ratio(GROUP.format(count=count), f"ours, {what}", f"do-nothing, {what}", to_a_limit=True)
+    part.goal(GROUP.format(count=counts[-1]), LONGER, at_most=2)
+
+
+async def measure(part: Part, counts: list[int], times: int) -> None:
+    """Measure both spawners in turns, with no servers and with each of the numbers of them."""
+    declare(part, counts)
+    async with AsyncExitStack() as stack:
+        hubs = await hubs_of(stack)
+        running = 0
+        for count in counts:
+            async with part.phase(GROUP.format(count=count), 1 / len(counts)):
+                for hub in hubs.values():
+                    await start_servers(hub, running, count)
+                running = count
+                ways = {kind: partial(restart, hub, count) for kind, hub in hubs.items()}
+                await part.in_turns(GROUP.format(count=count), ways, times)
+    least, most = (
+        part.figures.get((GROUP.format(count=count), "ours, all are ready"))
+        for count in (counts[0], counts[-1])
+    )
+    if least and most:
+        without = statistics.median(least.samples)
+        part.add(most.group, LONGER, [seconds - without for seconds in most.samples])
+
+
+async def hubs_of(stack: AsyncExitStack) -> dict[str, WarmHub]:
+    """Return a hub of each spawner, and have somebody who answers for their servers."""
+    folder, port = (
+        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restart-"))),
+        free_port(),
+    )
+    backend = RunningBackend(folder / "state", (25000, 26999))
+    stack.push_async_callback(backend.destroy)
+    await backend.start()
+    watcher = Watcher(backend.client)
+    watcher.start()
+    stack.push_async_callback(watcher.close)
+    server = HTTPServer(Application([(".*", Anything)]))
+    server.listen(port, "127.0.0.1")
+    listen_for_all(watcher, server)
+    hubs = {}
+    for kind, extra in (("do-nothing", NOTHING.format(port=port)), ("ours", "")):
+        hubs[kind] = WarmHub(folder / kind, backend, SLEEPS, EXTRA + extra)
+        stack.push_async_callback(hubs[kind].destroy)
+    await asyncio.gather(*(hub.start() for hub in hubs.values()))
+    return hubs
 
 
 async def main() -> None:
-    """Measure with no servers, and with each of the numbers of them."""
+    """Read the arguments, and measure."""
     parser = arguments(__doc__)
     parser.add_argument("servers", type=int, nargs="*")
     parser.add_argument("--times", type=int)
     given = parser.parse_args()
     part = Part.of("hub_restart", __doc__, given)
-    counts = sorted(given.servers or ([0, 50] if given.quick else [0, 100, 500]))
-    for kind in ("nothing", "marathon"):
-        await compare(part, kind, counts, given.times or (2 if given.quick else 3))
-    for count in counts:
-        for what in ("all are ready", "its processor time until then"):
-            part.ratio(f"a hub's restart with {count} servers", f"marathon: {what}", f"nothing: {what}")
+    counts = sorted(given.servers or ([0, 50] if given.quick else [0, 500]))
+    await measure(part, counts, given.times or (3 if given.quick else 5))
     part.end()
-
-
-async def compare(part: Part, kind: str, counts: list[int], times: int) -> None:
-    """Measure one spawner with some numbers of servers."""
-    with tempfile.TemporaryDirectory() as place:
-        port = free_port()
-        backend = WarmBackend(Path(place) / "state", (25000, 26999))
-        extra = EXTRA + (NOTHING.format(port=port) if kind == "nothing" else "")
-        hub = WarmHub(Path(place) / "hub", backend, SLEEPS, extra)
-        await asyncio.gather(backend.start(), hub.start())
-        watcher = Watcher(backend.client)
-        watcher.start()
-        server = HTTPServer(Application([(".*", Anything)]))
-        server.listen(port, "127.0.0.1")
-        listen_for_all(watcher, server)
-        try:
-            running = 0
-            for count in counts:
-                await start_servers(hub, running, count)
-                running = count
-                await measure(part, kind, hub, count, times)
-        finally:
-            await watcher.close()
-            await hub.destroy()
-            await backend.destroy()
 
 
 if __name__ == "__main__":

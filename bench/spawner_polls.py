@@ -27,6 +27,8 @@ from hubfleet.spawner.link import close_links
 ROUNDS = 5
 LIMIT = "a dictionary's look-up"
 REQUESTS = 200
+GROUP = "a poll, {count:,} servers"
+REQUEST = "a request instead of a poll, as peers make one"
 
 
 def user_of(configuration: Config) -> User:
@@ -60,6 +62,11 @@ def spawner_of(user: User, name: str) -> MarathonSpawner:
 
 async def polls(part: Part, backend: RunningBackend, counts: list[int]) -> None:
     """Measure a poll, with so many servers."""
+    for count in counts:
+        group = GROUP.format(count=count)
+        part.ratio(group, "MarathonSpawner, cpu", "LocalProcessSpawner, cpu", limit=f"{LIMIT}, cpu")
+        part.ratio(group, "MarathonSpawner, cpu", f"{LIMIT}, cpu", to_a_limit=True)
+        part.ratio_between((group, "MarathonSpawner, wall"), (REQUEST, "wall"))
     await backend.start()
     configuration = Config()
     configuration.MarathonSpawner.update(
@@ -76,14 +83,11 @@ async def polls(part: Part, backend: RunningBackend, counts: list[int]) -> None:
             user.db.commit()
             await known(spawners)
             await measure(part, spawners)
-        group = "a request instead of a poll, as peers make one"
         for spawner in spawners[:REQUESTS]:
             begun, used = time.perf_counter(), time.thread_time()
             await backend.client.get_app(spawner.app_id)
-            part.add(group, "wall", time.perf_counter() - begun)
-            part.add(group, "the loop's processor time", time.thread_time() - used)
-        most = f"a poll, {counts[-1]:,} servers"
-        part.ratio_between((most, "MarathonSpawner, wall"), (group, "wall"))
+            part.add(REQUEST, "wall", time.perf_counter() - begun)
+            part.add(REQUEST, "the loop's processor time", time.thread_time() - used)
     finally:
         await close_links()
         await backend.destroy()
@@ -118,7 +122,7 @@ async def known(spawners: list[MarathonSpawner]) -> None:
 
 async def measure(part: Part, spawners: list[MarathonSpawner]) -> None:
     """Poll all of them, some rounds; beside them what JupyterHub's own does, and a dictionary."""
-    group = f"a poll, {len(spawners):,} servers"
+    group = GROUP.format(count=len(spawners))
     dictionary = {spawner.app_id: spawner for spawner in spawners}
     ids = list(dictionary)
 
@@ -148,5 +152,3 @@ async def measure(part: Part, spawners: list[MarathonSpawner]) -> None:
 
     ways = {"MarathonSpawner": ours, "LocalProcessSpawner": its, LIMIT: limit}
     await part.in_turns(group, {name: partial(timed, way) for name, way in ways.items()}, ROUNDS)
-    part.ratio(group, "MarathonSpawner, cpu", f"{LIMIT}, cpu")
-    part.ratio(group, "MarathonSpawner, cpu", "LocalProcessSpawner, cpu")
