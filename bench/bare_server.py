@@ -66,5 +66,9 @@ async def bare_start(environment: Mapping[str, str], port: int, name: str, folde
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await answered(port, name)
+    try:
+        await answered(port, name)
+    except BaseException:  # also when this is given up: nobody else knows it
+        process.kill()
+        raise
     return time.perf_counter() - begun, process.pid
