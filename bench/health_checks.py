@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from conftest import RunningBackend
-from machine import processor_seconds
+from machine import cpu_of
 from measuring import Part, arguments, run
 from rest import Rest
 
@@ -105,10 +105,10 @@ async def measure(part: Part, checks: int, interval: float, samples: int, folder
                 part.cut(f"{group}: the rest of {samples} samples, as the time for them was over")
                 break
             begun, asked = time.monotonic(), server.answered
-            before = {name: processor_seconds(pid) for name, pid in pids.items()}
+            before = {name: cpu_of(pid) for name, pid in pids.items()}
             await asyncio.sleep(max(2.0, interval))
             taken, probes = time.monotonic() - begun, (server.answered - asked) / 2
-            used = {name: processor_seconds(pid) - before[name] for name, pid in pids.items()}
+            used = {name: cpu_of(pid) - before[name] for name, pid in pids.items()}
             used["the checks alone"] = used["with checks"] - used["without checks"]
             for name, spent in used.items():
                 part.add(group, name, spent / taken, "")

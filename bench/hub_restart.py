@@ -27,7 +27,7 @@ from tornado.web import Application, RequestHandler
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from conftest import RunningBackend
-from machine import processor_seconds
+from machine import cpu_of
 from measuring import Part, arguments, run
 from ports import free_port
 from warm_hub import WarmHub
@@ -113,7 +113,7 @@ async def restart(hub: WarmHub, count: int) -> Mapping[str, float]:
     answers = time.monotonic() - begun
     await all_ready(hub, count)
     assert hub.pid is not None
-    return {"it answers": answers, "all are ready": time.monotonic() - begun, CPU: processor_seconds(hub.pid)}
+    return {"it answers": answers, "all are ready": time.monotonic() - begun, CPU: cpu_of(hub.pid)}
 
 
 def declare(part: Part, counts: list[int]) -> None:

@@ -71,11 +71,6 @@ def versions() -> dict[str, str]:
     return {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, **versions_of()}
 
 
-def processor_seconds(pid: int) -> float:
-    """Return what a process without its children has used, finer than the hundredths of ``/proc``."""
-    return time.clock_gettime(~pid << 3 | 2)  # Linux's id of the clock of another process
-
-
 def load() -> float:
     """Return how many processes wanted a processor over the last minute."""
     return round(os.getloadavg()[0], 1)

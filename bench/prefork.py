@@ -37,7 +37,7 @@ from pathlib import Path
 import tornado.web
 from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
-from machine import processor_seconds
+from machine import cpu_of
 from measuring import Part, arguments, run
 
 from hubfleet.backend.drivers import TaskSpec
@@ -281,7 +281,7 @@ def _cpu_seconds(pid: int) -> float:
     """Return what a process and the children that it waited for have used."""
     stat = Path(f"/proc/{pid}/stat").read_text()
     children = sum(map(int, stat[stat.rindex(")") + 2 :].split()[13:15])) / os.sysconf("SC_CLK_TCK")
-    return processor_seconds(pid) + children
+    return cpu_of(pid) + children
 
 
 def declare(part: Part, workers: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from figures import quantile, ratio_of, resampled_median, shown, with_ratios
-from machine import busy_seconds, cgroup_version, processor_seconds
+from machine import busy_seconds, cgroup_version, cpu_of
 from measuring import Part
 from tables import cell, tables
 
@@ -199,12 +199,12 @@ def test_a_text_of_others_does_not_break_a_table() -> None:
 def test_the_processor_time_of_another_process_is_read_finely() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         try:
-            begun = processor_seconds(process.pid)
+            begun = cpu_of(process.pid)
             deadline = time.monotonic() + 60
-            while processor_seconds(process.pid) < begun + 0.05:
+            while cpu_of(process.pid) < begun + 0.05:
                 assert time.monotonic() < deadline
             ticks = psutil.Process(process.pid).cpu_times()
-            assert processor_seconds(process.pid) == pytest.approx(ticks.user + ticks.system, abs=0.05)
+            assert cpu_of(process.pid) == pytest.approx(ticks.user + ticks.system, abs=0.05)
         finally:
             process.kill()
 
