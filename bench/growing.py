@@ -158,12 +158,11 @@ class Growth(Part):
 
     async def _tried(self, way: Step, size: int, seconds: float) -> str:
         """Return why a size was not reached, or nothing."""
+        if seconds <= 0:
+            return f"{size:,}: no time was left for it"
         self.progress = ""
         try:
-            async with (
-                asyncio.timeout(None if math.isinf(seconds) else max(0.0, seconds)) as limit,
-                _memory_watched(),
-            ):
+            async with asyncio.timeout(seconds if seconds < math.inf else None) as limit, _memory_watched():
                 await way(size)
         except Exception as error:  # whatever gives first is what a climb is to find
             said = f"{type(error).__name__}: {error}".strip(": ")

@@ -4,10 +4,12 @@ Method: two real hubs, each with a proxy, at which 1, 10, 100, 1,000 and 5,000 s
 a real backend whose driver starts nothing, one with a spawner that does nothing but name an address, which is
 the limit: what it costs is JupyterHub's. One process answers at all addresses. The servers are really
 started, over the hub's API and ten at a time, each size on top of the one before, and stay; their users are
-made before the clock runs. So the figures of a start are those of the servers between two sizes. Then each
-server is polled, and the hub is killed and started again. Both hubs are alive all the time and take turns in
-an order of chance. The loop's own part of a gap is its processor time between two wake-ups of a probe; the
-whole gap, by the wall, is also what a busy machine adds to.
+made before the clock runs. So the figures of a start are those of the servers between two sizes. Above 1,000
+only the last hundred are really started; the others are copies of a server that was, in the hub's database
+and in the backend, with which the hub is started before anything is measured. Then each server is polled,
+and the hub is killed and started again. Both hubs are alive all the time and take turns in an order of
+chance. The loop's own part of a gap is its processor time between two wake-ups of a probe; the whole gap, by
+the wall, is also what a busy machine adds to.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from limits import empty_requests
 from machine import cpu_of
 from measured_hub import MARATHON, NOTHING, MeasuredHub, Noted
 from measuring import arguments, run
+from prepared import Prepared, add_apps, add_servers
 from stub_backend import FIRST, HOST, stub_servers
 from warm_hub import TOKEN
 
@@ -42,6 +45,8 @@ AT_ONCE = 10
 BATCHES = 5
 LEAST_BATCH = 5  # servers, of which the processor time can be told
 USERS_AT_ONCE = 100
+MOST_STARTED, REALLY_STARTED = 1000, 100
+LIKE = "person0"  # of whose server the copies are
 PATIENCE_SECONDS = 300.0
 
 
@@ -49,7 +54,7 @@ class Climber:
     """A hub, how many servers it has, and who else works for it."""
 
     def __init__(self, part: Growth, series: str, hub: MeasuredHub, backend: StubBackend | None) -> None:
-        self.part, self.series, self.hub, self.count = part, series, hub, 0
+        self.part, self.series, self.hub, self.backend, self.count = part, series, hub, backend, 0
         self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=AT_ONCE)
         helpers = {"the proxy": hub._proxy.pid, "the load's generator": os.getpid()}
         if backend is not None:
@@ -85,6 +90,7 @@ class Climber:
 
     async def to(self, size: int) -> None:
         """Have so many servers, and measure all of it."""
+        await self.prepare(size - REALLY_STARTED if size > MOST_STARTED else 0)
         names = [f"person{number}" for number in range(self.count, size)]
         self.part.progress = "its users were being made"
         for first in range(0, len(names), USERS_AT_ONCE):
@@ -94,6 +100,23 @@ class Climber:
         self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
         self.part.progress = "all were started; the hub was being started again"
         await self.restart(size)
+
+    async def prepare(self, size: int) -> None:
+        """Have at least so many servers, the missing ones as copies."""
+        if size <= self.count:
+            return
+        names = [f"person{number}" for number in range(self.count, size)]
+        self.part.progress = f"{len(names):,} copies of a server were being made"
+        if self.backend is not None:
+            place = self.backend.url, self.backend.admin_token
+            copies = await add_apps(*place, f"{self.series}/{LIKE}/notebook", LIKE, names)
+        else:
+            copies = [Prepared(name, FIRST, {}) for name in names]
+        await self.hub.kill()
+        await asyncio.to_thread(add_servers, self.hub.folder / "hub.sqlite", LIKE, copies)
+        self.count = size
+        await self.hub.start(seconds=PATIENCE_SECONDS)
+        await self.all_ready("the hub was started with copies")
 
     async def start(self, size: int, names: list[str]) -> None:
         """Start the servers that are missing, in some batches, each of which is a sample."""
@@ -135,13 +158,17 @@ class Climber:
         begun = time.perf_counter()
         await self.hub.start(seconds=PATIENCE_SECONDS)
         self.grew("restart: it answers", size, time.perf_counter() - begun, fair=1)
-        while (ready := await self.hub.ready()) < size:
-            self.part.progress = f"{ready:,} were ready again after the hub was started again"
-            await asyncio.sleep(0.1)
+        await self.all_ready("the hub was started again")
         self.grew("restart: all are ready", size, time.perf_counter() - begun, fair=1)
         assert self.hub.pid is not None
         used = cpu_of(self.hub.pid)
         self.grew("restart: processor time of the hub", size, used, fair=1)
+
+    async def all_ready(self, what: str) -> None:
+        """Return when the hub says that all servers are ready."""
+        while (ready := await self.hub.ready()) < self.count:
+            self.part.progress = f"{what}, and {ready:,} of {self.count:,} were ready"
+            await asyncio.sleep(0.1)
 
     def close(self) -> None:
         """Hang up."""

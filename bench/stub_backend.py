@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
@@ -18,7 +19,8 @@ from hubfleet.api.cli import main
 from hubfleet.backend import service
 from hubfleet.backend.drivers import Offer, Output, TaskExit, TaskSpec, Template, Usage
 
-HOST = "127.0.0.7"  # an address of this machine at which nobody else listens
+# An address of this machine at which nobody else listens, and of this bench alone if several run at once.
+HOST = os.environ.setdefault("BENCH_STUB_HOST", f"127.7.{os.getpid() >> 8 & 255}.{os.getpid() & 255}")
 # Not those that other backends give: they look whether a port is free at any address of the machine.
 FIRST, LAST = 50000, 58999
 
