@@ -15,6 +15,7 @@ import pytest
 from measuring import Part
 from pictures import rows_of
 from report import report
+from run import BENCHES, MOST
 
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -99,6 +100,12 @@ def test_a_report_says_on_what_and_how_it_was_measured(results: dict[str, Any]) 
 def test_the_pictures_show_the_ratios_of_ours_that_have_a_value(results: dict[str, Any]) -> None:
     assert [label for label, _ in rows_of(results, to_a_limit=False)] == ["starts: ours / theirs"]
     assert [label for label, _ in rows_of(results, to_a_limit=True)] == ["starts: ours / fork"]
+
+
+def test_all_scripts_together_have_no_more_time_than_promised() -> None:
+    assert sum(seconds.quick for seconds in BENCHES.values()) <= MOST.quick == 300
+    assert sum(seconds.full for seconds in BENCHES.values()) <= MOST.full == 1800
+    assert [name for name in BENCHES if not (BENCH / f"{name}.py").exists()] == []
 
 
 RUNNER = """
