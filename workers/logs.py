@@ -19,19 +19,40 @@ _LINES = 10_000
 _ANSWER_SECONDS = 10.0  # for the workers' own words; one that computes without pause gives none
 
 
-async def of_workers(scheduler: Any, addresses: Collection[str] | None) -> dict[str, Log]:
-    """Return what workers that live say of themselves, by address; None is all of them."""
-    asked = None if addresses is None else list(addresses)
+async def of_scheduler(scheduler: Any) -> Log:
+    """Return what a scheduler says of itself, or that it says nothing."""
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            answers = await scheduler.worker_logs(workers=asked)
-    except TimeoutError:
-        return {}
+            return _log(await scheduler.get_logs())
+    except (OSError, TimeoutError) as error:
+        return Log(f"(the scheduler does not answer: {error or f'not within {_ANSWER_SECONDS:g} s'})")
+
+
+async def of_workers(scheduler: Any, addresses: Collection[str]) -> dict[str, Log]:
+    """Return what workers that live say of themselves, by address; those are left out that say nothing."""
+
+    async def of_worker(address: str) -> Mapping[str, Any]:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                found: Mapping[str, Any] = await scheduler.broadcast(
+                    msg={"op": "get_logs", "n": None}, workers=[address], on_error="ignore"
+                )
+                return found
+        except (OSError, TimeoutError):
+            return {}  # it, or the scheduler, has just ended, or is too busy
+
+    # Each by itself, so that one that leaves or computes without a pause takes no other's words along.
+    answers = await asyncio.gather(*(of_worker(address) for address in addresses))
     return {
-        address: Log("\n".join(line for _, line in lines))
-        for address, lines in answers.items()
+        address: _log(lines)
+        for answer in answers
+        for address, lines in answer.items()
         if isinstance(lines, Iterable)
     }
+
+
+def _log(lines: Iterable[Any]) -> Log:
+    return Log("\n".join(line for _, line in lines))
 
 
 async def of_tasks(marathon: Client, task_ids: Collection[str]) -> dict[str, Log]:

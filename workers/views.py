@@ -98,14 +98,12 @@ class ClusterViews:
         if cluster:
             found["Cluster"] = Log("\n".join(line for _, line in self._cluster_manager_logs))
         if scheduler:
-            lines = await self.scheduler_comm.get_logs()
-            found["Scheduler"] = Log("\n".join(line for _, line in lines))
+            found["Scheduler"] = await logs.of_scheduler(self.scheduler_comm)
         if workers is False or workers is None:
             return found
         known = {address: str(each["name"]) for address, each in self.scheduler_info["workers"].items()}
         addresses, tasks = logs.selected(known, workers)
-        if addresses:
-            found.update(await logs.of_workers(self.scheduler_comm, addresses))
+        found.update(await logs.of_workers(self.scheduler_comm, addresses))
         if workers is True:
             states = [group.workers for group in self.group_states().values()]
             alive = {name for each in states for name, state in each.items() if state != WAITING}

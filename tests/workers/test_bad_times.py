@@ -90,7 +90,8 @@ async def test_workers_whose_kill_never_succeeds_stay_and_work_on(
     async with Client(behind, asynchronous=True) as client:
         results = client.map(runs.counting(pause=0.1), range(8))
         await wait(results)
-        assert len(worker_names(behind)) == 2  # nobody was left retired
+        # Nobody is left retired, though it is retired for a moment each time that the kill is tried again.
+        await until(lambda: len(worker_names(behind)) == 2)
         api.verdict = lambda method, path: "pass"
         await has_workers(behind, 1)
         assert await client.gather(results) == [number * number for number in range(8)]

@@ -7,8 +7,9 @@ import signal
 from typing import Any
 
 import psutil
+from distributed.comm import CommClosedError
 
-from hubfleet.workers import MarathonCluster
+from hubfleet.workers import MarathonCluster, logs
 
 from .conftest import until
 
@@ -40,6 +41,41 @@ async def test_logs_of_live_and_dead_workers_with_what_tasks_printed(
     assert list(await cluster.get_logs(scheduler=False, workers=False)) == ["Cluster"]
 
 
+async def test_workers_that_leave_while_logs_are_read_are_no_error(
+    cluster: MarathonCluster, backend: Any
+) -> None:
+    await cluster.scale(2)
+    await cluster.wait_for_workers(2, timeout=60)
+    gone, stays = sorted(cluster.scheduler_info["workers"])
+    name = cluster.scheduler_info["workers"][gone]["name"]
+    for process in backend.tasks():
+        if name in process.environ().values():
+            process.kill()  # nobody knows of it yet
+    found = await cluster.get_logs(cluster=False, scheduler=False, workers=[gone, stays])
+    assert found[stays]
+    assert "Register worker" in (await cluster.get_logs())["Scheduler"]
+
+
+async def test_what_lives_is_read_although_the_scheduler_and_some_workers_say_nothing() -> None:
+    """The scheduler is doubled: when a real one breaks off is chance."""
+
+    class Scheduler:
+        async def get_logs(self) -> Any:
+            raise CommClosedError("gone")
+
+        async def broadcast(self, msg: Any, workers: list[str], on_error: str) -> Any:
+            if workers == ["tls://ends"]:
+                raise CommClosedError("in <TLS>: Stream is closed")
+            return {
+                worker: [("INFO", f"{msg['op']} of {worker}")] for worker in workers if "left" not in worker
+            }
+
+    found = await logs.of_workers(Scheduler(), ["tls://ends", "tls://left", "tls://lives"])
+    assert found == {"tls://lives": "get_logs of tls://lives"}
+    assert "does not answer: gone" in await logs.of_scheduler(Scheduler())
+    assert await logs.of_workers(Scheduler(), []) == {}
+
+
 async def test_a_worker_that_never_came_can_be_read_too(arguments: dict[str, Any]) -> None:
     async with MarathonCluster(n_workers=1, preload="there_is_no_such_module", **arguments) as cluster:
         await until(lambda: cluster.marathon_workers.count.failure, 60, "it has ended")
@@ -50,7 +86,7 @@ async def test_a_worker_that_never_came_can_be_read_too(arguments: dict[str, Any
 async def test_missing_capacity_is_shown_with_its_reason(arguments: dict[str, Any]) -> None:
     async with MarathonCluster(name="<b>bold</b>", **{**arguments, "cpus": 50}) as cluster:
         await cluster.scale(2)
-        await until(lambda: cluster.groups["default"].waiting_for, 60, "the reason is known")
+        await until(lambda: cluster.marathon_workers.waiting_for, 60, "the reason is known")
         page = cluster._repr_html_()
         assert "1 waiting for room: " in page
         assert "cpus" in page
