@@ -2,7 +2,7 @@
 
 distributed shrinks when a worker was idle at ``wait_count`` looks in a row. A load with short pauses
 makes such a cluster give up in each pause what it must start anew after it. Here a cluster that has
-regretted a shrink, since it had to grow again soon after, is more patient from then on.
+regretted a shrink, since it had to grow again soon after, outlasts such pauses from then on.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections import deque
 MOST_PATIENCE = 60.0
 """Seconds for which what was needed is kept at most; idle workers cost that much."""
 
-_REGRET = 4.0  # a growth within so many times the patience after a shrink says that it was too early
-_CALM = 20.0  # after so many times the patience without one, half of it will do
-_GROWTH = 4.0  # of the patience with each regret
+_CALM = 20.0  # after so many times the patience without a regret, half of it will do
+_MARGIN = 3.0  # pauses are not all alike: so many times the one that was too long is the next patience
 
 
 class Steady:
@@ -28,7 +27,12 @@ class Steady:
     Notes
     -----
     The answer at each look is the most that was asked for within the patience, so it changes its
-    direction at most as often as the load does.
+    direction at most as often as the load does, look by look. Turns of the load within the patience
+    are none for the workers.
+
+    How long the pauses of a load are cannot be known before the first of them. A shrink is regretted
+    if there is growth before `MOST_PATIENCE` has passed, and each regret makes the patience at least
+    three times as long: from 2.5 s there are three of them until it is 60 s.
     """
 
     def __init__(self, patience: float) -> None:
@@ -64,8 +68,11 @@ class Steady:
         return wanted
 
     def _note_growth(self, now: float) -> None:
-        if now - self._shrunk < _REGRET * self.patience:
-            self.patience = min(_GROWTH * self.patience, max(MOST_PATIENCE, self._least))
+        since = now - self._shrunk
+        if since < MOST_PATIENCE:
+            pause = self.patience + since  # for which less was asked for
+            longest = max(MOST_PATIENCE, self._least)
+            self.patience = min(_MARGIN * pause, longest)
             self._changed = now
             self._shrunk = float("-inf")  # one regret for each shrink
 
