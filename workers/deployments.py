@@ -1,4 +1,4 @@
-"""Waits until the backend has done what it took note of."""
+"""Waits until the backend has done what it took note of, and asks why it has not."""
 
 from __future__ import annotations
 
@@ -31,3 +31,19 @@ async def until_over(marathon: Client, deployments: Collection[str], seconds: fl
     except TimeoutError:
         return False
     return True
+
+
+async def reason_to_wait(marathon: Client, app_id: str) -> str:
+    """Return what those instances of an app wait for that have no task; empty where nothing is known.
+
+    Raises
+    ------
+    BackendUnreachable
+        The backend did not answer.
+    """
+    for item in await marathon.list_queue():
+        if item.app is not None and item.app.id == app_id:
+            rejects = item.processed_offers_summary.reject_summary_last_offers
+            said = [reject.reason for reject in rejects if reject.declined]
+            return item.explanation or ", ".join(said)
+    return ""

@@ -13,7 +13,7 @@ from hubfleet.api.watcher import Watcher
 from .counting import task_of
 from .crashes import Crashes
 from .elastic import ElasticCluster
-from .trouble import why
+from .trouble import replaced, why
 
 log = logging.getLogger("hubfleet.workers")
 
@@ -130,4 +130,4 @@ async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
         if count.gone:
             trouble.say("gone", str(workers.removed()))
         elif count.failure is not None:
-            trouble.say_new("failure", f"a worker ended badly and is replaced: {why(count.failure)}")
+            trouble.say_new("failure", replaced(count.failure))

@@ -62,7 +62,6 @@ class WorkerGroup:
         self.scaling = asyncio.Lock()
         self.wish: int | None = None
         self.adaptive: GroupAdaptive | None = None
-        self.waiting_for = ""
         self._follower: asyncio.Task[None] | None = None
         # As Marathon makes the id of a task of that of its app (marathon-v2 5.2).
         self._task_prefix = marathon_workers.app_id.strip("/").replace("/", "_") + "."
@@ -122,7 +121,7 @@ class WorkerGroup:
 
     async def start(self, n: int) -> None:
         """Make the app, with `n` workers, and look after it from now on."""
-        await self.marathon_workers.start(n)
+        await self.marathon_workers.begin(n)
         self._follower = asyncio.create_task(follow(self), name=f"follow-{self.name}")
 
     async def stop(self) -> None:
@@ -186,20 +185,11 @@ class WorkerGroup:
         if self.adapts and self.adaptive is not None:
             most = self.adaptive.maximum
             bounds = (self.adaptive.minimum, None if most == math.inf else int(most))
-        return GroupState(self.workers, len(self.observed), bounds, self.waiting_for)
+        return GroupState(self.workers, len(self.observed), bounds, self.marathon_workers.waiting_for)
 
     async def look_why(self) -> None:
         """Find out what the instances wait for that have no task."""
-        if not self.marathon_workers.count.waiting:
-            self.waiting_for = ""
-            return
-        for item in await self.marathon_workers.marathon.list_queue():
-            if item.app is not None and item.app.id == self.marathon_workers.app_id:
-                rejects = item.processed_offers_summary.reject_summary_last_offers
-                said = [reject.reason for reject in rejects if reject.declined]
-                self.waiting_for = item.explanation or ", ".join(said)
-                return
-        self.waiting_for = ""
+        await self.marathon_workers.look_why()
 
 
 class GroupAdaptive(WorkersAdaptive):

@@ -41,3 +41,8 @@ def why(failure: TaskFailure) -> str:
     """Return why a task has ended: the backend's words, and the last that the task wrote."""
     lines = [line.strip() for line in (failure.stderr or "").splitlines() if line.strip()]
     return ": ".join([failure.message, *lines[-1:]])
+
+
+def replaced(failure: TaskFailure) -> str:
+    """Return what the user is told of a worker that has ended badly."""
+    return f"a worker ended badly and is replaced: {why(failure)}"

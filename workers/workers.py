@@ -23,9 +23,10 @@ from . import exits, place
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
 from .counting import Count, counted
-from .deployments import until_over
+from .deployments import reason_to_wait, until_over
 from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
+from .listening import listen
 from .options import WorkerOptions
 from .patience import LOCK_SECONDS, patiently
 from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
@@ -125,13 +126,16 @@ class MarathonWorkers(Resizing):
         self._killed: frozenset[str] = frozenset()
         self._ours = False
         self._lease: Lease | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self.waiting_for = ""
         self._either = Either(asynchronous)
         self._own_client = not isinstance(marathon, Client)
         self.marathon = marathon if isinstance(marathon, Client) else place.backend_client(marathon, token)
 
     def __repr__(self) -> str:
         count = self.count
-        return f"<MarathonWorkers {self.app_id}: {len(count.states)} of {count.instances} alive>"
+        why = f", the others wait for {self.waiting_for}" if self.waiting_for else ""
+        return f"<MarathonWorkers {self.app_id}: {len(count.states)} of {count.instances} alive{why}>"
 
     async def __aenter__(self) -> Self:
         if not self._ours:
@@ -194,6 +198,11 @@ class MarathonWorkers(Resizing):
         return self._either.run(self._start, n)
 
     async def _start(self, n: int) -> None:
+        await self.begin(n)
+        self._listener = asyncio.create_task(listen(self), name=f"listen-{self.name}")
+
+    async def begin(self, n: int) -> None:
+        """Make the app as `start` does, for a caller who looks after it."""
         async with self._lock:
             # Before the answer: if it gets lost, the app may exist all the same.
             exits.remove_at_exit(self.app_id, self.marathon.transport)
@@ -233,6 +242,10 @@ class MarathonWorkers(Resizing):
             self._either.end()
 
     async def _close(self, timeout: float) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
         try:
             deployment = await self.remove(timeout)
             await self.wait_until_ended(deployment, timeout)
@@ -321,6 +334,16 @@ class MarathonWorkers(Resizing):
             self._version = app.version
             self._learn(counted(app, self._killed))
         return app
+
+    async def look_why(self) -> None:
+        """Find out what the instances wait for that have no task; `waiting_for` is it then.
+
+        Raises
+        ------
+        BackendUnreachable
+            The backend did not answer.
+        """
+        self.waiting_for = await reason_to_wait(self.marathon, self.app_id) if self.count.waiting else ""
 
     def hear(self, app: AppStatus | None) -> None:
         """Take what the backend's events tell of the app, unless something newer was read."""

@@ -133,3 +133,23 @@ def test_the_definition_is_shown_before_anything_runs() -> None:
     ).app(3)
     assert (app.id, app.instances) == ("/dask/mine/workers", 3)
     assert app.constraints == [["rack", "UNIQUE"]]
+
+
+async def test_what_becomes_of_the_workers_is_known_without_asking(
+    backend: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Scheduler(host="127.0.0.1", dashboard_address=":0") as scheduler:
+        workers = MarathonWorkers(scheduler, backend.client, group=GROUP, name="mine", cpus=40)
+        async with workers:
+            await workers.scale(2)
+            (first,) = await until(lambda: list(scheduler.workers.values()), 60)
+            wait = "1 of 2 alive, the others wait for "
+            await until(lambda: wait in repr(workers) and "cpus" in repr(workers), 60, "it says why")
+            for process in backend.tasks():
+                process.kill()
+            await until(lambda: "a worker ended badly and is replaced" in caplog.text, 60, "it is told")
+            await until(lambda: first.name not in workers.count.states and workers.count.states, 60)
+            await backend.client.update_app(workers.app_id, {"instances": 1}, force=True)
+            await until(lambda: workers.count.instances == 1, 60, "somebody else's word is known")
+            await backend.client.delete_app(workers.app_id)
+            await until(lambda: "were removed, by somebody else" in caplog.text, 60, "its end is told")
