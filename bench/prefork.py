@@ -21,12 +21,9 @@ live at once, each way: RSS counts a page for every process that has it, PSS in 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -39,6 +36,7 @@ from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
 from machine import cpu_of
 from measuring import Part, arguments, run
+from nursery import Nursery
 
 from hubfleet.backend.drivers import TaskSpec
 from hubfleet.backend.drivers.machine import find_free_ports
@@ -54,49 +52,6 @@ WAYS = ("exec", "prefork", "fork")
 KINDS = {"server": 0.55, "worker": 0.2}  # and their shares of the time
 STARTS = "the start of a {kind}, from the order to its answer"
 MEMORY = "memory of each of {count} workers"
-
-_NURSERY = """
-import json, os, sys
-kind = sys.argv[1]
-if kind == "server":
-    import jupyterhub.singleuser.extension, jupyterlab.labapp, jupyterlab.extensions
-    import notebook_shim.nbserver, jupyter_lsp, jupyter_server_terminals, IPython.core.interactiveshell
-    import importlib
-    for name in "api config contents events kernels kernelspecs nbconvert security sessions".split():
-        importlib.import_module(f"jupyter_server.services.{name}.handlers")
-    import jupyter_server.files.handlers, jupyter_server.view.handlers, jupyter_server.services.shutdown
-    import jinja2.ext, jupyter_core.migrate, tornado.platform.asyncio
-    names = ["jupyterhub.services.auth", "jupyterhub.singleuser"]
-    for name in list(sys.modules):
-        if name.startswith(tuple(names)):
-            del sys.modules[name]
-else:
-    import distributed.cli.dask_worker as program, distributed.worker, hubfleet.workers.drain, dask
-    import distributed.http.worker.prometheus
-import gc
-gc.collect()
-gc.freeze()
-print(flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    if pid := os.fork():
-        print(pid, flush=True)
-    else:
-        os.setsid()
-        os.chdir(order["folder"])
-        log = os.open("log", os.O_WRONLY | os.O_CREAT)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.environ.clear()
-        os.environ.update(order["environment"])
-        sys.argv[:] = order["arguments"]
-        if kind == "server":
-            from jupyterhub.singleuser import main
-        else:
-            dask.config.refresh()
-            main = program.main
-        sys.exit(main())
-"""
 
 
 class Arrivals(SchedulerPlugin):
@@ -128,7 +83,7 @@ class Bench:
             enforce_memory=False,
         )
         self.arrivals = Arrivals()
-        self.nurseries: dict[str, subprocess.Popen[str]] = {}
+        self.nurseries: dict[str, Nursery] = {}
 
     async def open(self) -> None:
         """Start all that is not timed."""
@@ -138,24 +93,15 @@ class Bench:
         tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1")
         self.scheduler = await Scheduler(host="127.0.0.1", dashboard_address=":0", plugins=[self.arrivals])
         for kind, environment in (("server", self.base), ("worker", {**self.base, **_worker_variables()})):
-            self.nurseries[kind] = subprocess.Popen(
-                [sys.executable, "-c", _NURSERY, kind],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert self.nurseries[kind].stdout is not None
-            if not await asyncio.to_thread(self.nurseries[kind].stdout.readline):
-                raise RuntimeError(f"the process that forks {kind}s ended")
+            self.nurseries[kind] = Nursery(kind, environment)
+            await asyncio.to_thread(self.nurseries[kind].wait)
         while not all(template.ready for template in await self.driver.templates()):
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
         """End all that was started."""
         for nursery in self.nurseries.values():
-            nursery.kill()
-            nursery.wait()
+            nursery.end()
         await self.scheduler.close()
         await self.driver.close()
 
@@ -235,13 +181,7 @@ class Bench:
     def _fork(
         self, kind: str, arguments: list[str], environment: Mapping[str, str], home: Path
     ) -> Callable[[], Awaitable[None]]:
-        order = {"arguments": arguments, "environment": dict(environment), "folder": str(home)}
-        nursery = self.nurseries[kind]
-        assert nursery.stdin is not None
-        assert nursery.stdout is not None
-        nursery.stdin.write(json.dumps(order) + "\n")
-        nursery.stdin.flush()
-        pid = self.last_pid = int(nursery.stdout.readline())
+        pid = self.last_pid = self.nurseries[kind].fork(arguments, environment, str(home))
 
         async def end() -> None:
             os.kill(pid, signal.SIGKILL)
