@@ -41,6 +41,7 @@ BENCHES = {
     "prefork": Seconds(30, 120),
     "spawner": Seconds(80, 360),
     "hub_restart": Seconds(20, 150),
+    "workers": Seconds(50, 270),
     "health_checks": Seconds(20, 90),
     "limits": Seconds(10, 40),
     "growth_servers": Seconds(25, 360),
