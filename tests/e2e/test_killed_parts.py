@@ -1,16 +1,17 @@
-"""Each part is killed in turn, as a power cut would; a running server stays, and is found again."""
+"""Each part of a hub is killed in turn, as a power cut would; a running server stays, and is found again."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 import requests
 from hub import Hub
+from hubs import make_hub
 from person import Person
 
 
@@ -52,13 +53,26 @@ def reachable(hub: Hub, name: str) -> bool:
         return False
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """The hub whose parts are killed one after the other; the last test ends it."""
+    extra = "c.JupyterHub.cleanup_servers = True\nc.Spawner.poll_interval = 1\n"
+    hub = make_hub(tmp_path_factory.mktemp("lasting"), extra)
+    try:
+        hub.start()
+        yield hub
+    finally:
+        hub.stop()
+
+
 @pytest.fixture
-def served(own_hub: Callable[[str], Hub]) -> tuple[Hub, Person, psutil.Process]:
-    """A hub with one person whose server runs."""
-    hub = own_hub("c.JupyterHub.cleanup_servers = True\nc.Spawner.poll_interval = 1\n")
+def served(lasting: Hub) -> tuple[Hub, Person, psutil.Process]:
+    """The hub with one person whose server runs."""
+    hub = lasting
     person = Person(hub.url, "carol", hub.password)
     person.login()
-    person.start_server()
+    if not (person.server() or {}).get("ready"):
+        person.start_server()
     eventually(lambda: (person.server() or {}).get("ready"), 60, "the server")
     return hub, person, server_process(hub)
 
