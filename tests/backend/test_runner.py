@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -74,6 +77,13 @@ async def test_a_start_that_is_not_confirmed_in_time_is_given_up() -> None:
     assert [end.exit.signal for end in ends] == [signal.SIGTERM]
 
 
+def _noted(backend: RunningBackend) -> bool:
+    """Whether the backend has written that a task was sent SIGTERM."""
+    with contextlib.closing(sqlite3.connect(backend.state_dir / "backend.sqlite")) as database:
+        rows = database.execute("SELECT body FROM instances").fetchall()
+    return any(json.loads(body)["terminated_uptime"] for (body,) in rows)
+
+
 async def test_a_restart_does_not_begin_the_grace_again(rest: Rest, backend: RunningBackend) -> None:
     """The one SIGTERM is remembered: it is not sent twice, and its grace goes on where it was."""
     cmd = "trap 'echo told' TERM; echo ready; while :; do sleep 0.02; done"
@@ -83,6 +93,8 @@ async def test_a_restart_does_not_begin_the_grace_again(rest: Rest, backend: Run
     await eventually(lambda: asyncio.sleep(0, output.read_text() == "ready\n"))
     await rest("DELETE", "/v2/apps/graceful")
     await eventually(lambda: asyncio.sleep(0, output.read_text() == "ready\ntold\n"))
+    # The task may hear it a moment before the backend has the launcher's word that it was sent.
+    await eventually(lambda: asyncio.sleep(0, _noted(backend)))
     for _ in range(2):
         await backend.kill()
         await backend.start()
