@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from hub import VARIABLES, Hub, HubFailed, Ports
+
+
+def say(sentence: str) -> None:
+    """Tell how it ends, if there is still a terminal to tell it to."""
+    with suppress(OSError):
+        print(sentence, flush=True)
 
 
 def main() -> int:
@@ -18,9 +25,12 @@ def main() -> int:
         print(f"The ports in {', '.join(VARIABLES.values())} are numbers: {error}", file=sys.stderr)
         return 1
     hub = Hub(Path(os.environ.get("HUBFLEET_STATE", ".hubfleet")).resolve(), Ports(**chosen))
-    # Ctrl-C and SIGTERM both end in the same way, at any moment (also where a shell
-    # has started this in the background, which ignores Ctrl-C).
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C, SIGTERM and the end of the terminal all end in the same way, at any moment (also where a
+    # shell has started this in the background, which ignores Ctrl-C); but `nohup` means what it says.
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    for signum in ends:
         signal.signal(signum, signal.default_int_handler)
     started = False
     try:
@@ -43,15 +53,15 @@ def main() -> int:
         print(f"The demo cannot start: {error.strerror}: {error.filename or hub.state}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in ends:
             signal.signal(signum, signal.SIG_IGN)
-        print("\nStopping ...", flush=True)
+        say("\nStopping ...")
         if started and not hub.backend_answers():
-            print("The backend, which ends the servers, has gone; waiting for its successor ...", flush=True)
+            say("The backend, which ends the servers, has gone; waiting for its successor ...")
             if not hub.wait_for_backend():
-                print("There is none. Servers that run now go on, and the next demo here finds them.")
+                say("There is none. Servers that run now go on, and the next demo here finds them.")
         hub.stop()
-        print("Stopped.")
+        say("Stopped.")
         return 0
 
 

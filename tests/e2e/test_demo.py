@@ -67,6 +67,25 @@ def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) 
     nothing_is_left(state)
 
 
+def test_a_demo_whose_terminal_is_closed_ends_as_by_ctrl_c(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    ours, theirs = os.openpty()
+    demo = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *DEMO],
+        env=variables(Ports.free(), state),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    told = b""
+    while b"Ctrl-C" not in told:
+        told += os.read(ours, 1000)
+    os.close(ours)
+    assert demo.wait(60) is not None
+    nothing_is_left(state)
+
+
 def test_a_demo_in_a_shells_background_whose_backend_was_killed_ends_and_says_so(tmp_path: Path) -> None:
     ports, state = Ports.free(), tmp_path / "state"
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import hub, demo\n"
