@@ -32,6 +32,11 @@ def task_id_of(process: psutil.Process) -> str:
     return ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: what is begun last is waited for alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_sessionfinish() -> None:
     """Launchers that tests have killed left their control groups, for which no other launcher will come."""
     sweep_abandoned()

@@ -34,6 +34,8 @@ from schemathesis.specs.openapi.checks import (
 from hubfleet.backend.server.openapi import describe
 from hubfleet.backend.server.routes import ROUTES
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("HUBFLEET_FUZZ_SEED", "20211"))
 EXAMPLES = int(os.environ.get("HUBFLEET_FUZZ_EXAMPLES", "8"))
 CHECKS = [

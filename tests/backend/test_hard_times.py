@@ -16,6 +16,8 @@ from rest import Rest, eventually
 from hubfleet.backend.records import AppRecord
 from hubfleet.backend.store import Store
 
+pytestmark = pytest.mark.long
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system of its own")
 
 _IN_OWN_MOUNTS = """

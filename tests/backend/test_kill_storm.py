@@ -7,8 +7,11 @@ import os
 import secrets
 from pathlib import Path
 
+import pytest
 from rest import eventually
 from storm import Storm, leftovers, storm_backend
+
+pytestmark = pytest.mark.long
 
 # Two storms at once: where one waits the other one works.
 ROUNDS = int(os.environ.get("HUBFLEET_KILL_ROUNDS", "200")) // 2

@@ -20,6 +20,8 @@ from hubfleet.backend.drivers import TaskExit, TaskSpec
 from hubfleet.backend.drivers.process import ProcessDriver
 from hubfleet.backend.drivers.proctree import MARKER
 
+pytestmark = pytest.mark.long
+
 ROUNDS = int(os.environ.get("HUBFLEET_PREFORK_KILL_ROUNDS", "6"))
 TASKS = 6
 VICTIMS = ["forked", "launcher", "template", "launcher and template"]

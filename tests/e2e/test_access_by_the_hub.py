@@ -10,6 +10,8 @@ import requests
 from hub import Hub
 from hubs import AdminOf
 
+pytestmark = pytest.mark.long
+
 
 def app(app_id: str, **fields: Any) -> dict[str, Any]:
     return {"id": app_id, "cmd": "exec sleep 300", "cpus": 0.1, "mem": 8, **fields}

@@ -18,6 +18,8 @@ import requests
 from hub import Hub
 from hubs import AdminOf, make_hub
 
+pytestmark = pytest.mark.long
+
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
 from browsing import log_in
 from hub import Hub
 from playwright.async_api import Page, expect
+
+pytestmark = pytest.mark.long
 
 
 async def test_a_person_opens_jupyterlab_runs_a_cell_and_a_terminal_and_stops(page: Page, hub: Hub) -> None:

@@ -14,6 +14,8 @@ from hub import Hub
 from hubs import AdminOf, make_hub
 from playwright.async_api import Browser, Locator, Page, expect
 
+pytestmark = pytest.mark.long
+
 CONFIGURATION = r"""
 c.MarathonSpawner.show_form = True
 c.MarathonSpawner.profile_list = [

@@ -19,6 +19,8 @@ import requests
 from hub import VARIABLES, Ports
 from hubs import processes_of
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
 

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 from hub import Hub
 from person import Kernel, Person
+
+pytestmark = pytest.mark.long
 
 CLUSTER = """
 import os

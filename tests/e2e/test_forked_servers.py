@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 from driving import ask_launcher, template_of
 from hub import Hub
 from person import Person
+
+pytestmark = pytest.mark.long
 
 
 def test_users_work_on_servers_that_were_forked(own_hub: Callable[[str], Hub]) -> None:

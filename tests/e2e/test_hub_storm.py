@@ -6,10 +6,13 @@ import os
 import secrets
 from pathlib import Path
 
+import pytest
 from conftest import WarmBackend
 from hub_storm import HubStorm
 from stand_in import stand_in_command
 from warm_hub import WarmHub
+
+pytestmark = pytest.mark.long
 
 ROUNDS = int(os.environ.get("HUBFLEET_HUB_KILL_ROUNDS", "12"))
 

@@ -18,6 +18,8 @@ from hubs import AdminOf
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
+pytestmark = pytest.mark.long
+
 ENCRYPTED = """
 c.JupyterHub.internal_ssl = True
 c.JupyterHub.internal_certs_location = os.environ["HUBFLEET_STATE"] + "/certificates"

@@ -14,6 +14,8 @@ from hub import Hub
 from hubs import make_hub
 from person import Person
 
+pytestmark = pytest.mark.long
+
 
 def eventually(condition: Callable[[], object], seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds

@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from hub import Hub
 from hubs import AdminOf
+
+pytestmark = pytest.mark.long
 
 NAMES = ["Ünïcode", "a b", "alice@example.org", "ALICE", "alice", "n" * 200, "$(id)", "tasks"]
 

@@ -10,6 +10,8 @@ from conftest import RunningBackend
 from hub import Hub, Ports
 from hubs import ADMIN_TOKEN, AdminOf
 
+pytestmark = pytest.mark.long
+
 OLD = Path(__file__).with_name("old_jupyterhub_config.py")
 
 

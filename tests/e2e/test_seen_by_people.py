@@ -14,6 +14,8 @@ from hub import Hub
 from hubs import ADMIN_TOKEN, AdminOf, make_hub
 from person import Person
 
+pytestmark = pytest.mark.long
+
 EXTRA = """
 import sys
 FAILS = "import sys, time; time.sleep({}); print('no kernel <gnu> & co', file=sys.stderr); sys.exit(3)"

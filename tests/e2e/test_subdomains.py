@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import pytest
 import requests
 from hub import Hub
 from hubs import AdminOf
+
+pytestmark = pytest.mark.long
 
 SUBDOMAINS = """
 c.JupyterHub.subdomain_host = c.JupyterHub.bind_url.replace("127.0.0.1", "hub.example.org")

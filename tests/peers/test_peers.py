@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 MODULES = ["test_named_servers", "test_spawner"]
 SECONDS = 400.0
 

@@ -8,10 +8,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bad_api import BadApi
 from scaling_storm import ScalingStorm
 
 from hubfleet.workers import MarathonCluster
+
+pytestmark = pytest.mark.long
 
 ROUNDS = int(os.environ.get("HUBFLEET_SCALINGS", "60"))
 SEED = int(os.environ.get("HUBFLEET_SEED", "0")) or secrets.randbits(32)
