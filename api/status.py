@@ -10,6 +10,14 @@ from pydantic import Field
 from .app import App
 from .wire import Timestamp, Wire
 
+ENDED_STATES = frozenset(
+    {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_GONE", "TASK_DROPPED", "TASK_LOST"}
+)
+"""States of tasks that are no more."""
+
+FAILED_STATES = ENDED_STATES - {"TASK_KILLED"}
+"""Those of which nobody wished the end; a kill is somebody's wish."""
+
 
 class HealthResult(Wire):
     """What the health checks of one task have seen so far."""

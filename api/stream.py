@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import requests
 
 from .client import Client
 from .errors import BackendError
+from .news import FOLLOWED_EVENTS
 from .status import Event
 from .transport import read_events
 
@@ -33,7 +35,9 @@ class EventStream:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Event | BackendError | None] = asyncio.Queue()
+        self._heard: deque[Event | BackendError | None] = deque()
+        self._arrived = asyncio.Event()
+        self._woken = False
         self._response: requests.Response | None = None
         self._closed = threading.Event()
 
@@ -61,12 +65,15 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         while True:
-            item = await self._queue.get()
-            if isinstance(item, BackendError):
-                raise item
-            if item is None:
-                return
-            yield item
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._heard:
+                item = self._heard.popleft()
+                if isinstance(item, BackendError):
+                    raise item
+                if item is None:
+                    return
+                yield item
 
     def _tell(self, callback: Callable[..., object], *arguments: object) -> None:
         try:
@@ -80,11 +87,22 @@ class EventStream:
         except ValueError:
             log.warning("an event that makes no sense is passed over: %s", body.get("eventType"))
         else:
-            self._tell(self._queue.put_nowait, event)
+            self._put(event)
+
+    def _put(self, item: Event | BackendError | None) -> None:
+        """Hand something over to the loop, which is woken once for all that comes in a burst."""
+        self._heard.append(item)
+        if not self._woken:
+            self._woken = True
+            self._tell(self._wake)
+
+    def _wake(self) -> None:
+        self._woken = False  # before anything is taken: what comes from now on wakes anew
+        self._arrived.set()
 
     def _read(self, opened: asyncio.Future[None]) -> None:
         try:
-            response = self._response = self._client.transport.open_event_stream()
+            response = self._response = self._client.transport.open_event_stream(FOLLOWED_EVENTS)
         except Exception as error:  # whatever it is, the loop waits for it
             self._tell(_fail, opened, error)
             return
@@ -99,10 +117,10 @@ class EventStream:
                     if body is not None:
                         self._hear(body)
         except BackendError as error:
-            self._tell(self._queue.put_nowait, error)
+            self._put(error)
         finally:
             # Whatever ended this thread, the loop must not go on taking silence for peace.
-            self._tell(self._queue.put_nowait, None)
+            self._put(None)
 
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:

@@ -10,21 +10,18 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from .client import Client
 from .errors import BackendError, HubfleetError, NotFound
 from .ids import canonical, is_within
-from .status import AppStatus, Event, IPAddress, Task
+from .news import after, is_failure, stops
+from .status import AppStatus, Event
 from .stream import EventStream
-from .wire import parse_timestamp
 
 log = logging.getLogger("hubfleet.watcher")
 
-ENDED_STATES = frozenset(
-    {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_GONE", "TASK_DROPPED", "TASK_LOST"}
-)
 _RETRY_FIRST, _RETRY_MOST = 0.2, 15.0  # seconds between attempts to see again
 _REMEMBERED_EVENTS = 200  # per app that somebody follows
 
@@ -63,6 +60,7 @@ class Watcher:
         self._touched: dict[str, int] = {}  # app id -> the count of the last event about it
         self._count = 0
         self._before: dict[str, list[Event]] = {}  # of apps that are not in memory, for `learn`
+        self._expected: dict[str, int] = {}  # app id -> how many are about to `learn` it
         self._sighted = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
         self._listeners: dict[str, list[deque[Event]]] = {}
@@ -142,13 +140,26 @@ class Watcher:
         ]
         if any(event.event_type == "app_terminated_event" for event in later):
             return
-        for event in later:
-            if event.event_type == "status_update_event":
-                created = with_task_update(created, event)
         self._count += 1
         self._touched[created.id] = self._count  # an answer that is under way may be older
         self._put(created.id, created)
+        for event in later:
+            if not self._apply(created.id, event):
+                self._mark_stale(created.id)
         self._announce(created.id)
+
+    @contextmanager
+    def expecting(self, app_id: str) -> Iterator[None]:
+        """Ask for no app of this id that memory lacks until it is left: who enters will `learn` it."""
+        self._expected[app_id] = self._expected.get(app_id, 0) + 1
+        try:
+            yield
+        finally:
+            self._expected[app_id] -= 1
+            if not self._expected[app_id]:
+                del self._expected[app_id]
+                if app_id in self._before:  # no answer came that could be learned
+                    self._mark_stale(app_id)
 
     async def wait_for(
         self, app_id: str, condition: Callable[[AppStatus | None], bool], timeout: float | None = None
@@ -349,50 +360,13 @@ class Watcher:
 
     def _apply(self, app_id: str, event: Event) -> bool:
         """Change memory as an event says; return False where it does not say enough."""
-        app = self._apps.get(app_id)
         if event.event_type == "app_terminated_event":
             self._apps.pop(app_id, None)
             return True
-        if event.event_type == "status_update_event" and app is not None:
-            self._apps[app_id] = with_task_update(app, event)
-            # Of an end the app's own answer says more: the failure, and what becomes of it.
-            return event["taskStatus"] not in ENDED_STATES
-        # Health, instance and deployment events change what only the app's own answer says in full.
-        return event.event_type in {"instance_changed_event", "deployment_step_success"}
-
-
-def with_task_update(app: AppStatus, event: Event) -> AppStatus:
-    """Return the state of an app after one ``status_update_event``."""
-    others = [task for task in app.tasks if task.id != event["taskId"]]
-    known = next((task for task in app.tasks if task.id == event["taskId"]), None)
-    if event["taskStatus"] in ENDED_STATES:
-        tasks = others
-    else:
-        version = event["version"]
-        changes: dict[str, Any] = {
-            "id": event["taskId"],
-            "app_id": app.id,
-            "state": event["taskStatus"],
-            "host": event["host"] or "",
-            "ports": event["ports"] or [],
-            "ip_addresses": [IPAddress.from_wire(address) for address in event["ipAddresses"] or []],
-            "version": parse_timestamp(version) if version else None,
-        }
-        if event["taskStatus"] == "TASK_RUNNING" and (known is None or known.started_at is None):
-            changes["started_at"] = event.timestamp
-        task = known.model_copy(update=changes) if known else Task.model_validate(changes)
-        tasks = [*others, task]
-    health = [
-        all(result.alive for result in task.health_check_results)
-        for task in tasks
-        if task.health_check_results
-    ]
-    return app.model_copy(
-        update={
-            "tasks": tasks,
-            "tasks_staged": sum(1 for task in tasks if task.state == "TASK_STAGING"),
-            "tasks_running": sum(1 for task in tasks if task.running),
-            "tasks_healthy": health.count(True),
-            "tasks_unhealthy": health.count(False),
-        }
-    )
+        known = self._apps.get(app_id)
+        if known is None:
+            return app_id in self._expected or stops(event, app_id)
+        app = after(known, event)
+        if app is not None:
+            self._apps[app_id] = app
+        return app is not None and not is_failure(event)

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from hubfleet.api.status import Event
-from hubfleet.api.watcher import ENDED_STATES, Watcher
+from hubfleet.api.status import ENDED_STATES, Event
+from hubfleet.api.watcher import Watcher
 
 log = logging.getLogger("hubfleet.spawner.following")
 

@@ -15,8 +15,8 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 
 from hubfleet.api.app import App
 from hubfleet.api.errors import BackendError
-from hubfleet.api.status import AppStatus, Event, Task
-from hubfleet.api.watcher import ENDED_STATES, StateUnknown
+from hubfleet.api.status import FAILED_STATES, AppStatus, Event, Task
+from hubfleet.api.watcher import StateUnknown
 from hubfleet.api.wire import parse_timestamp
 
 from . import progress
@@ -29,8 +29,6 @@ from .submission import Submission
 log = logging.getLogger("hubfleet.spawner.launch")
 
 Result = TypeVar("Result")
-
-FAILED_STATES = ENDED_STATES - {"TASK_KILLED"}  # a kill is somebody's wish, not the task's failure
 
 _SIGHT_OF_NEW_APP_SECONDS = 2.0
 _FIRST_EXPLANATION_SECONDS, _NEXT_EXPLANATION_SECONDS = 1.0, 2.0

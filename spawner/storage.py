@@ -17,7 +17,7 @@ from typing import Any
 
 from hubfleet.api.app import App
 from hubfleet.api.errors import BackendError, HubfleetError
-from hubfleet.api.watcher import ENDED_STATES
+from hubfleet.api.status import ENDED_STATES
 
 from .following import TaskEnd
 from .link import Link

@@ -134,9 +134,10 @@ class Submission:
         client, app = self.link.client, self.app
         existed, self.may_exist = self.may_exist, True
         try:
-            created = await client.create_app(app)
-            self.since = created.version
-            self.link.watcher.learn(created)
+            with self.link.watcher.expecting(app.id):
+                created = await client.create_app(app)
+                self.since = created.version
+                self.link.watcher.learn(created)
             return
         except Conflict:
             present = await self.look_up()

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from hubfleet.api.status import AppStatus, TaskFailure
-from hubfleet.api.watcher import ENDED_STATES
+from hubfleet.api.status import ENDED_STATES, AppStatus, TaskFailure
 
 WAITING = "WAITING"
 """The state of an instance that has no task yet."""

@@ -14,8 +14,9 @@ from ports import free_port
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client
+from hubfleet.api.news import with_task_update
 from hubfleet.api.status import AppStatus, Event
-from hubfleet.api.watcher import StateUnknown, Watcher, with_task_update
+from hubfleet.api.watcher import StateUnknown, Watcher
 
 T = TypeVar("T")
 

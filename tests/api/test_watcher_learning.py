@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from conftest import RunningBackend
@@ -84,3 +85,55 @@ def event(kind: str, second: str, **fields: object) -> Event:
     version = CREATED if second > "01" else "2026-01-01T00:00:00.000Z"
     body = {"eventType": kind, "timestamp": timestamp, "appId": "/a", "host": "h", "version": version}
     return Event.from_wire({**body, **fields})
+
+
+class CountingClient(Client):
+    """A client that counts the questions about single apps."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.asked: list[str] = []
+
+    async def get_app(self, app_id: str) -> AppStatus:
+        self.asked.append(app_id)
+        return await super().get_app(app_id)
+
+
+async def test_an_app_lives_and_ends_without_a_question(backend: RunningBackend) -> None:
+    client = CountingClient(backend.url, token=backend.admin_token)
+    watcher = Watcher(client)
+    watcher.start()
+    try:
+        assert await watcher.wait_sighted(10)
+        app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
+        with watcher.expecting("/new"):
+            watcher.learn(await client.create_app(app))
+        await watcher.wait_for("/new", lambda app: bool(app and app.tasks and not app.deployments), 10)
+        await client.delete_app("/new")
+        await watcher.wait_for("/new", lambda app: app is None, 10)
+        # Asking for another one shows that nothing about this one is still to be asked.
+        await client.create_app(app.model_copy(update={"id": "/other"}))
+        await watcher.wait_for("/other", lambda app: app is not None, 10)
+        assert set(client.asked) == {"/other"}
+    finally:
+        await watcher.close()
+        client.close()
+
+
+async def test_an_expected_app_whose_answer_never_came_is_asked_for(backend: RunningBackend) -> None:
+    client = CountingClient(backend.url, token=backend.admin_token)
+    watcher = Watcher(client)
+    watcher.start()
+    try:
+        assert await watcher.wait_sighted(10)
+        app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
+        with watcher.expecting("/new"):
+            await backend.client.create_app(app)  # whoever expects it does not hear of it
+            async with asyncio.timeout(10):
+                while "/new" not in watcher._before:
+                    await asyncio.sleep(0.01)
+            assert client.asked == []
+        await watcher.wait_for("/new", lambda app: app is not None, 10)
+    finally:
+        await watcher.close()
+        client.close()
