@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from tornado import web
-from traitlets import TraitError, default, observe
+from traitlets import HasTraits, TraitError, default, observe
 
 from .choice_traits import ChoiceTraits
 from .errors import misconfigured, refused
@@ -19,6 +20,12 @@ from .selection import Selection, options_of_fields, select
 
 # Whose the server is, and what would have been read by then.
 _NOT_OVERRIDABLE = frozenset({"hub_id", "app_prefix", "group_overrides", "user_overrides"})
+
+
+@cache
+def _overridable_traits(kind: type[HasTraits]) -> frozenset[str]:
+    """Return the names of the traits that may be overridden; to go through all takes its time."""
+    return frozenset(kind.class_traits(config=True)) - _NOT_OVERRIDABLE
 
 
 class Choosing(ChoiceTraits, Overridable):
@@ -109,8 +116,8 @@ class Choosing(ChoiceTraits, Overridable):
         by_key = self.apply_user_options  # JupyterHub takes a dict from keys to traits, too
         return frozenset(self.ignored_options) | frozenset(by_key if isinstance(by_key, Mapping) else ())
 
-    def _overridable(self) -> set[str]:
-        return set(self.traits(config=True)) - _NOT_OVERRIDABLE
+    def _overridable(self) -> frozenset[str]:
+        return _overridable_traits(type(self))
 
     async def apply_options(self) -> None:
         """Check the user's options, and override the traits as their profile says.

@@ -81,7 +81,9 @@ class ServerLife(RunningServer):
         ends_at = clock() + self.start_timeout - margin
         app = await self.app_to_submit()
         self._app_id, self._group = app.id, canonical(self.app_prefix)
+        self._is_surely_ours = True  # or the launch refuses, and is not asked again
         self._backend = self._backend_now if self._backend_now in self.other_backends else ""
+        self._unlink()  # overrides that were undone change a link without a word
         self._store_state()
         link = self._link()
         await link.reaper.spare(app.id)
@@ -124,7 +126,7 @@ class ServerLife(RunningServer):
         """
         link, app_id = self._link(), self.app_id
         # An app that is known only by its place is looked at first: it may be another hub's.
-        after = None if self._app_id else delete_if_ours(link, app_id, self.is_ours)
+        after = None if self._is_surely_ours else delete_if_ours(link, app_id, self.is_ours)
         if not await delete_and_wait(link, app_id, now, after):
             self.log.error(
                 "%s is not known to have stopped; its app %s is deleted as soon as the backend agrees, "

@@ -48,6 +48,7 @@ class Link:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.loop = asyncio.get_running_loop()
         self.client = Client(
             list(address.urls),
             token=address.token,

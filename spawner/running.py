@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import make_ssl_context
+from sqlalchemy import inspect
 
 from hubfleet.api import labels
-from hubfleet.api.client import split_urls
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound
 from hubfleet.api.ids import canonical, server_app_id
 from hubfleet.api.status import AppStatus, Task
@@ -28,25 +29,25 @@ from .following import TaskEnd
 from .launch import newest_running, url_of
 from .leftovers import Owned
 from .life_traits import LifeTraits
-from .link import Address, Link, link_to
-from .traits import BackendTraits, ServerTraits
+from .link import Link
+from .linked import Linked
 
 _ROUTE_SECONDS = 10.0
 _KNOWN_ENDS = 5
 
 
-class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
+class RunningServer(Linked, LifeTraits, Spawner):
     """The part of a spawner that knows its app; another one starts and stops it."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._app_id = ""  # of the server that was started or restored; empty if neither
-        self._group = ""
-        self._backend = ""  # where the server was started, if not at the configured place
         self._task_id = ""  # of the task that users are routed to
+        self._is_surely_ours = False  # the app of that id, whatever its labels say
         self._ends: dict[str, TaskEnd] = {}
         self._starting = False
         self._exit_status: int | None = None
+        self._judged: AppStatus | None = None  # of which it is known that nothing is to be done about it
 
     async def start(self) -> str:
         """Start the server; `hubfleet.spawner.life` does."""
@@ -65,34 +66,6 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         """Whether an app carries the marks of this hub, user and server."""
         marks = Server.marks(self.hub_id, self.user.name, self.name)
         return all(status.labels.get(name) == value for name, value in marks.items())
-
-    @property
-    def _backend_now(self) -> str:
-        """The addresses of the backend that the next start would use, as one text."""
-        return ",".join(split_urls(self.marathon_host))
-
-    def _link(self) -> Link:
-        backend = self._backend or self._backend_now
-        return link_to(
-            Address(
-                urls=tuple(split_urls(backend)),
-                group=self._group or canonical(self.app_prefix),
-                token=self.other_backends.get(backend, self.marathon_token) or None,
-                username=self.marathon_username or None,
-                password=self.marathon_password or None,
-                verify=self.marathon_verify,
-                certificate=self._client_certificate,
-                timeout=self.marathon_timeout,
-            )
-        )
-
-    @property
-    def _client_certificate(self) -> str | tuple[str, str] | None:
-        if not self.marathon_client_key:
-            return self.marathon_client_cert or None
-        if not self.marathon_client_cert:
-            raise ValueError("marathon_client_key belongs to a marathon_client_cert, of which there is none")
-        return self.marathon_client_cert, self.marathon_client_key
 
     @property
     def _scheme(self) -> str:
@@ -118,7 +91,10 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         # configured has moved, so that its new address counts.
         backend = state.get("backend", "")
         self._backend = backend if backend in self.other_backends else ""
+        self._unlink()
         self._task_id = state.get("task_id", "")
+        # The state is written before the app is submitted: where no task was seen, there may be another's.
+        self._is_surely_ours = bool(self._task_id)
         self._keep_house()
 
     def get_state(self) -> dict[str, Any]:
@@ -137,13 +113,36 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         """Forget the server; JupyterHub does so before each start, and after each stop."""
         super().clear_state()
         self._app_id = self._group = self._backend = self._task_id = ""
+        self._is_surely_ours = False
+        self._judged = None
+        self._unlink()
         self._ends = {}
         self._exit_status = None
 
+    async def run_auth_state_hook(self, auth_state: Any) -> None:
+        """Run the hook of a start, after the server's state is noted.
+
+        Notes
+        -----
+        JupyterHub itself writes the state down only when a start has succeeded. But what it writes before a
+        start (``user.py``) follows this call, so that the state is in the database before there can be an
+        app, and takes no commit of its own: one takes as long as all the rest of a start of ours.
+        """
+        with suppress(ValueError):  # of a prefix that is none; the start says it
+            place = {"app_id": self.app_id, "group": canonical(self.app_prefix), "task_id": ""}
+            if self.orm_spawner is not None:
+                self.orm_spawner.state = self.get_state() | place
+        await super().run_auth_state_hook(auth_state)
+
     def _store_state(self) -> None:
-        """Write the state down now; JupyterHub itself does so only when a start has succeeded."""
-        if self.orm_spawner is not None:
-            self.orm_spawner.state = self.get_state()
+        """See to it that the state is in the database."""
+        row = self.orm_spawner
+        if row is None:
+            return
+        state = self.get_state()
+        if row.state != state:
+            row.state = state
+        if inspect(row).modified:
             self.user.db.commit()
 
     def _keep_house(self) -> None:
@@ -188,6 +187,8 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
 
         Answered from memory; only the end of a server is confirmed by a request.
         """
+        if self._is_as_judged():
+            return None
         try:
             return await self._judge()
         except StateUnknown:
@@ -197,7 +198,24 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
             self.log.exception("Cannot tell whether %s runs; taking it for running", self._log_name)
             return None
 
+    def _is_as_judged(self) -> bool:
+        """Whether the app is in memory as it was when it was found to be well; two look-ups tell.
+
+        What is in memory never changes: a change puts another object in its place.
+        """
+        link = self._linked
+        return (
+            self._judged is not None
+            and self._exit_status is None
+            and not self._starting
+            and link is not None
+            and link.watcher.sighted
+            and link.watcher.lookup(self._app_id) is self._judged
+            and not link.reaper.holds(self._app_id)
+        )
+
     async def _judge(self) -> int | None:
+        self._judged = None
         if self._starting:
             return None
         if self._exit_status is not None:
@@ -212,18 +230,21 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
         status = link.watcher.lookup(app_id)
         if status is None:
             return await self._confirm_end(link, app_id)
-        if not self._app_id and not self.is_ours(status):
+        if not self._is_surely_ours and not self.is_ours(status):
             return self._end(f"the app {app_id} is not this server's")
         if status.instances == 0 and not status.tasks:
             return self._end(f"its app {app_id} was scaled to no instances", link)
         if (ended := await self._judge_end_of_task(link, status)) is not None:
             return ended
-        idle = self._idle_seconds()
-        if _is_kept(status):
-            self._tell_activity(idle)
-        elif self.autotimeout and idle is not None and idle > self.autotimeout:
-            return self._end(f"nobody used it for {idle:.0f} seconds, more than autotimeout", link)
-        await self._follow_to_new_place(status)
+        is_kept = _is_kept(status)
+        if is_kept:
+            self._tell_activity(self._idle_seconds())
+        elif self.autotimeout:
+            idle = self._idle_seconds()
+            if idle is not None and idle > self.autotimeout:
+                return self._end(f"nobody used it for {idle:.0f} seconds, more than autotimeout", link)
+        if await self._follow_to_new_place(status) and not is_kept and not self.autotimeout:
+            self._judged = status
         return None
 
     def _end(self, reason: str, link: Link | None = None, exit_status: int = 0) -> int:
@@ -284,17 +305,20 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
 
     # -- where it is ------------------------------------------------------------------
 
-    async def _follow_to_new_place(self, status: AppStatus) -> None:
-        """Route the server to where its task runs now, which another task may do elsewhere than the last."""
+    async def _follow_to_new_place(self, status: AppStatus) -> bool:
+        """Route the server to where its task runs now, which another task may do elsewhere than the last.
+
+        Return whether it is known where it runs and routed there.
+        """
         task = newest_running(status)
         if task is None or self.server is None:
-            return
+            return False
         if task.id != self._task_id:
             self._task_id = task.id
             self._store_state()
         place = urlsplit(url_of(self._scheme, task.host, task.ports[0]))
         if (self.server.ip, self.server.port) == (place.hostname, place.port):
-            return
+            return True
         self.log.warning("%s has moved from %s to %s", self._log_name, self.server.host, place.netloc)
         self.server.ip, self.server.port = place.hostname, place.port
         if self.orm_spawner is not None:
@@ -304,6 +328,7 @@ class RunningServer(BackendTraits, ServerTraits, LifeTraits, Spawner):
             # If this fails, JupyterHub's own periodic check of the routes does it later.
             async with asyncio.timeout(_ROUTE_SECONDS):
                 await proxy.add_user(self.user, self.name)
+        return True
 
     async def get_url(self) -> str:
         """Return where the server is: from memory if that is the truth, else what the hub has stored.

@@ -122,3 +122,31 @@ async def test_a_kept_server_is_never_idle(hub: Any, backend: Any) -> None:
     spawner.orm_spawner.last_activity = utcnow(with_tz=False) - timedelta(days=3)
     assert await spawner.poll() is None
     assert utcnow(with_tz=False) - spawner.orm_spawner.last_activity < timedelta(minutes=1)
+
+
+async def test_while_nothing_happens_to_a_server_a_poll_is_a_look_up(
+    running_hub: RunningHub, hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawner = await running_hub.spawn("alice")
+    await hub.eventually(lambda: asyncio.sleep(0, spawner._is_as_judged()))
+    with monkeypatch.context() as patch:
+        patch.setattr(spawner, "_judge", lambda: pytest.fail("it is judged anew"))
+        assert await spawner.poll() is None
+    end_processes(backend, signal.SIGKILL)
+    await hub.eventually(lambda: asyncio.sleep(0, not spawner._is_as_judged()))
+    await hub.eventually(lambda: asyncio.sleep(0, spawner._is_as_judged()))  # where it was started again
+    await spawner.stop(now=True)
+    assert await spawner.poll() == 0
+
+
+async def test_another_backend_is_linked_to_when_the_configuration_changes(small_hub: Any) -> None:
+    spawner = small_hub.spawner("alice", marathon_host="http://127.0.0.1:1")
+    first = spawner._link()
+    assert spawner._link() is first
+    spawner.marathon_host = "http://127.0.0.1:2"
+    assert spawner._link() is not first
+    spawner.marathon_host = "http://127.0.0.1:1"
+    assert spawner._link() is first
+    await close_links()
+    assert spawner._link() is not first, "that one is closed"
+    await close_links()

@@ -6,7 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from jupyterhub import orm
+from sqlalchemy import inspect
 
+from hubfleet.api.app import App
 from hubfleet.spawner import stopping
 from hubfleet.spawner.link import close_links
 
@@ -81,6 +84,43 @@ async def test_a_hub_killed_during_a_start_finds_the_server_by_its_place(hub: An
     again = hub.user("alice").spawner
     assert await again.poll() is None
     assert await again.get_url() == url
+
+
+async def test_where_the_server_will_be_is_in_the_database_before_anything_is_done_for_it(
+    hub: Any, backend: Any
+) -> None:
+    seen = {}
+
+    async def look(spawner: Any) -> None:
+        assert not inspect(spawner.orm_spawner).modified, "it is written, and not only noted"
+        seen.update(spawner.orm_spawner.state)
+
+    hub.config.MarathonSpawner.pre_spawn_hook = look
+    user = hub.user("alice")
+    await user.spawn()
+    assert seen == {"app_id": "/jupyter/alice/notebook", "group": "/jupyter", "task_id": ""}
+    assert user.spawner.orm_spawner.state == seen | {"task_id": user.spawner._task_id}
+    await user.stop()
+    assert user.spawner.orm_spawner.state == {}
+
+
+async def test_a_place_that_was_noted_for_a_start_may_be_anothers(hub: Any, backend: Any) -> None:
+    """The hub was killed before its app was submitted, and at its place is one of another hub."""
+    app = App.model_validate(
+        {"id": "/jupyter/alice/notebook", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
+    )
+    await backend.client.create_app(app)
+    spawner = hub.spawner("alice")
+    row = spawner.orm_spawner
+    row.server = orm.Server(
+        proto="http", ip="127.0.0.1", port=1, cookie_name="alice", base_url="/user/alice/"
+    )
+    row.state = {"app_id": app.id, "group": "/jupyter", "task_id": ""}
+    hub.db.commit()
+    again = hub.user("alice").spawner
+    assert await again.poll() == 0
+    await hub.user("alice").spawner.stop()
+    assert (await backend.client.get_app(app.id)).tasks
 
 
 async def test_a_server_whose_app_went_while_the_hub_was_down_has_ended(hub: Any, backend: Any) -> None:
