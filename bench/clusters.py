@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed import LocalCluster, Scheduler, Security
 from distributed.deploy import Cluster
-from nursery import Nursery
+from forker import Forker
 
 MEMORY = "400MiB"
 _HERE = "127.0.0.1:0"
@@ -84,20 +84,20 @@ class Bare:
 
     Parameters
     ----------
-    nursery
+    forker
         What forks the workers; else each is executed.
     """
 
-    def __init__(self, folder: str, nursery: Nursery | None) -> None:
-        self.folder, self.nursery = folder, nursery
+    def __init__(self, folder: str, forker: Forker | None) -> None:
+        self.folder, self.forker = folder, forker
         self.executed: list[subprocess.Popen[bytes]] = []
         self.forked: list[int] = []
 
     async def open(self) -> Bare:
         """Start what is not measured."""
         self.scheduler = await Scheduler(host="127.0.0.1", dashboard_address=":0")
-        if self.nursery is not None:
-            await asyncio.to_thread(self.nursery.wait)
+        if self.forker is not None:
+            await asyncio.to_thread(self.forker.wait)
         return self
 
     @property
@@ -110,8 +110,8 @@ class Bare:
         words = [self.scheduler_address, "--no-nanny", "--no-dashboard", "--nthreads", "1"]
         words += ["--memory-limit", MEMORY, "--local-directory", self.folder]
         for _ in range(n):
-            if self.nursery is not None:
-                self.forked.append(self.nursery.fork(["dask-worker", *words], os.environ, self.folder))
+            if self.forker is not None:
+                self.forked.append(self.forker.fork(["dask-worker", *words], os.environ, self.folder))
             else:
                 command = [sys.executable, "-m", "distributed.cli.dask_worker", *words]
                 self.executed.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
@@ -120,8 +120,8 @@ class Bare:
         """Kill them, and end the scheduler."""
         for pid in self.forked:
             os.kill(pid, signal.SIGKILL)
-        if self.nursery is not None:
-            self.nursery.end()
+        if self.forker is not None:
+            self.forker.end()
         for process in self.executed:
             process.kill()
             await asyncio.to_thread(process.wait)
@@ -135,7 +135,7 @@ async def executed(settings: Settings, encrypted: bool) -> Bare:
 
 async def forked(settings: Settings, encrypted: bool) -> Bare:
     """Return a scheduler for which a process that has imported the worker forks itself."""
-    return await Bare(settings["folder"], Nursery("worker", os.environ)).open()
+    return await Bare(settings["folder"], Forker("worker", os.environ)).open()
 
 
 MAKERS: Mapping[str, Callable[[Settings, bool], Awaitable[Any]]] = {

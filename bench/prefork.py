@@ -34,9 +34,9 @@ from pathlib import Path
 import tornado.web
 from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
+from forker import Forker
 from machine import cpu_of
 from measuring import Part, arguments, run
-from nursery import Nursery
 
 from hubfleet.backend.drivers import TaskSpec
 from hubfleet.backend.drivers.machine import find_free_ports
@@ -83,7 +83,7 @@ class Bench:
             enforce_memory=False,
         )
         self.arrivals = Arrivals()
-        self.nurseries: dict[str, Nursery] = {}
+        self.forkers: dict[str, Forker] = {}
 
     async def open(self) -> None:
         """Start all that is not timed."""
@@ -93,15 +93,15 @@ class Bench:
         tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1")
         self.scheduler = await Scheduler(host="127.0.0.1", dashboard_address=":0", plugins=[self.arrivals])
         for kind, environment in (("server", self.base), ("worker", {**self.base, **_worker_variables()})):
-            self.nurseries[kind] = Nursery(kind, environment)
-            await asyncio.to_thread(self.nurseries[kind].wait)
+            self.forkers[kind] = Forker(kind, environment)
+            await asyncio.to_thread(self.forkers[kind].wait)
         while not all(template.ready for template in await self.driver.templates()):
             await asyncio.sleep(0.05)
 
     async def close(self) -> None:
         """End all that was started."""
-        for nursery in self.nurseries.values():
-            nursery.end()
+        for forker in self.forkers.values():
+            forker.end()
         await self.scheduler.close()
         await self.driver.close()
 
@@ -181,7 +181,7 @@ class Bench:
     def _fork(
         self, kind: str, arguments: list[str], environment: Mapping[str, str], home: Path
     ) -> Callable[[], Awaitable[None]]:
-        pid = self.last_pid = self.nurseries[kind].fork(arguments, environment, str(home))
+        pid = self.last_pid = self.forkers[kind].fork(arguments, environment, str(home))
 
         async def end() -> None:
             os.kill(pid, signal.SIGKILL)

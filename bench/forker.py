@@ -52,7 +52,7 @@ for line in sys.stdin:
 """
 
 
-class Nursery:
+class Forker:
     """Such a process. What it forks is nobody's to wait for.
 
     Parameters
