@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .drivers import Offer, Template, Usage
-from .records import TASK_STATES, Condition, Goal, Instance
+from .records import TASK_STATES, Instance
 from .state import State
 
 _MIB = 1 << 20
@@ -129,7 +129,7 @@ class Metrics:
             for healthy, count in Counter(each.healthy for each in instances if each.launched).items():
                 if healthy is not None:
                     health.add_metric([record.id, str(healthy).lower()], count)
-            waiting.add_metric([record.id], sum(map(_waits, instances)))
+            waiting.add_metric([record.id], sum(instance.waits for instance in instances))
             if record.last_task_failure is not None and record.last_task_failure.timestamp is not None:
                 failed.add_metric([record.id], record.last_task_failure.timestamp.timestamp())
         yield from (wanted, tasks, health, waiting, stuck, failed)
@@ -185,10 +185,6 @@ def _of_host(name: str, help_text: str) -> GaugeMetricFamily:
 def _placed(state: State) -> list[Instance]:
     """Return the instances that hold a place."""
     return [instance for instance in state.instances.values() if instance.launched]
-
-
-def _waits(instance: Instance) -> bool:
-    return instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING
 
 
 def snapshot(registry: CollectorRegistry) -> dict[str, object]:

@@ -135,6 +135,11 @@ class Instance(BaseModel):
         return self.condition in (Condition.PROVISIONED, Condition.RUNNING, Condition.KILLING)
 
     @property
+    def waits(self) -> bool:
+        """Whether it is to have a task, and has no place for one yet."""
+        return self.condition is Condition.SCHEDULED and self.goal is Goal.RUNNING
+
+    @property
     def healthy(self) -> bool | None:
         """Whether all checks that have spoken say alive; None if none has."""
         return all(health.alive for health in self.health.values()) if self.health else None

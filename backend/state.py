@@ -12,6 +12,7 @@ from hubfleet.api.wire import now
 
 from .groups import Groups
 from .records import AppRecord, DeploymentRecord, Instance
+from .reservations import Reservations
 from .store import Store
 from .tree import Tree
 
@@ -20,7 +21,8 @@ class State:
     """Apps, instances and deployments by id; `leased` are the apps that have a lease.
 
     The records are changed in place and then given to a ``put_…``; what must hold
-    together is put within one `transaction`.
+    together is put within one `transaction`. Which instances wait for a place (`waiting`),
+    and what those hold that have one (`reservations`), is as they were put last.
     """
 
     def __init__(self, store: Store) -> None:
@@ -41,6 +43,10 @@ class State:
         for record in self.apps.values():
             self._note_labels(record)
         self._definitions: dict[tuple[str, datetime], App] = {}
+        self.waiting: dict[str, Instance] = {}
+        self.reservations = Reservations()
+        for instance in self.instances.values():
+            self._note_place(instance)
         self.groups = Groups(store.groups, self.apps_within)
         self._last_version = max(
             (
@@ -190,11 +196,25 @@ class State:
         self.instances[instance.id] = instance
         self._by_app.setdefault(instance.app_id, {})[instance.id] = instance
         self._known.add(instance.app_id)
+        self._note_place(instance)
+
+    def _note_place(self, instance: Instance) -> None:
+        if instance.waits:
+            self.waiting[instance.id] = instance
+        else:
+            self.waiting.pop(instance.id, None)
+        app = self.definition(instance) if instance.launched else None
+        if app is None:
+            self.reservations.release(instance.id)
+        else:
+            self.reservations.hold(instance, app)
 
     def drop_instance(self, instance: Instance) -> None:
         """Forget an instance."""
         self._store.delete_instance(instance.id)
         self.instances.pop(instance.id, None)
+        self.waiting.pop(instance.id, None)
+        self.reservations.release(instance.id)
         of_app = self._by_app.get(instance.app_id, {})
         of_app.pop(instance.id, None)
         if not of_app:

@@ -206,7 +206,6 @@ class Orchestrator:
     def _follow(self, app: App) -> None:
         """Let what waits be started by the definition that stands now."""
         for instance in self.state.instances_of(app.id):
-            waits = instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING
-            if waits and instance.config_version != config_version(app):
+            if instance.waits and instance.config_version != config_version(app):
                 instance.follow(app)
                 self.state.put_instance(instance)

@@ -10,6 +10,7 @@ from hubfleet.api.app import App
 from hubfleet.api.rules import Violation, port_count
 
 from ..drivers import Offer
+from ..reservations import Reservations, Reserved
 from . import constraints
 
 FUNNEL: Sequence[str] = (
@@ -73,18 +74,26 @@ class Places:
     ----------
     offers
         What each place has in all.
+    reservations
+        What is reserved already. It is not changed: what is reserved here is a plan.
     """
 
-    def __init__(self, offers: Iterable[Offer]) -> None:
-        self.by_host = {offer.host: Place(offer) for offer in offers}
+    def __init__(self, offers: Iterable[Offer], reservations: Reservations | None = None) -> None:
+        reservations = reservations or Reservations()
+        self.by_host = {offer.host: _place(offer, reservations.hosts.get(offer.host)) for offer in offers}
         self._offers = {host: place.offer for host, place in self.by_host.items()}
-        self._placed: dict[str, Counter[str]] = {}  # by app id, then host
+        self._placed_before = reservations.placed
+        self._placed: dict[
+            str, Counter[str]
+        ] = {}  # of the apps of which more is planned; by app id, then host
 
     def reserve(
         self, app: App, host: str, ports: Iterable[int] = (), gpus: Iterable[int] | None = None
     ) -> None:
         """Count one more instance of an app as placed; one on a host that is gone still counts as placed."""
-        self._placed.setdefault(app.id, Counter())[host] += 1
+        if app.id not in self._placed:
+            self._placed[app.id] = Counter(self._placed_before.get(app.id))
+        self._placed[app.id][host] += 1
         place = self.by_host.get(host)
         if place is not None:
             place.reserve(app, ports, gpus)
@@ -119,8 +128,16 @@ class Places:
     def _constrained(self, app: App, place: Place) -> Reason | None:
         if not app.constraints:
             return None
-        broken = constraints.unfulfilled(app, place.offer, self._placed.get(app.id, {}), self._offers)
+        placed = self._placed.get(app.id) or self._placed_before.get(app.id) or Counter()
+        broken = constraints.unfulfilled(app, place.offer, placed, self._offers)
         return Reason("UnfulfilledConstraint", *broken) if broken else None
+
+
+def _place(offer: Offer, reserved: Reserved | None) -> Place:
+    if reserved is None:
+        return Place(offer)
+    amounts = reserved.cpus, reserved.mem, reserved.disk
+    return Place(offer, *amounts, set(reserved.gpus), set(reserved.ports))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hubfleet.api.status import UnusedOffer
 from hubfleet.api.wire import now
 
 from ..drivers import Driver, DriverError
-from ..records import Condition, Goal, Instance, config_version
+from ..records import Instance, config_version
 from ..state import State
 from . import backoff
 from .debounce import Debounce
@@ -189,9 +189,8 @@ class Placer:
     def _groups(self) -> list[_Group]:
         """Return what waits, the longest waiting first."""
         waiting: dict[str, list[Instance]] = {}
-        for instance in self._state.instances.values():
-            if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
-                waiting.setdefault(instance.app_id, []).append(instance)
+        for instance in self._state.waiting.values():
+            waiting.setdefault(instance.app_id, []).append(instance)
         groups = []
         for app_id, instances in waiting.items():
             app = self._state.standing(app_id)
@@ -211,13 +210,7 @@ class Placer:
 
     def _places(self) -> Places:
         """Return all places with what is reserved of them by now."""
-        places = Places(self._driver.offers())
-        for instance in self._state.instances.values():
-            if instance.launched:
-                app = self._state.definition(instance)
-                if app is not None:
-                    places.reserve(app, instance.host, instance.ports, instance.gpus)
-        return places
+        return Places(self._driver.offers(), self._state.reservations)
 
     # -- decide -------------------------------------------------------------------------
 
@@ -262,18 +255,11 @@ class Placer:
             required = sorted({port for app in apps for port in required_ports(app)})
             count = sum(chosen_ports(app) for app in apps)
             taken = await self._driver.taken_ports(host, required) if required else set()
-            reserved = frozenset(required).union(self._reserved_ports(host))
+            held = self._state.reservations.hosts.get(host)
+            reserved = frozenset(required).union(held.ports if held else ())
             free = await self._driver.free_ports(host, count, reserved) if count else []
             found[host] = _Ports(free, taken)
         return found
-
-    def _reserved_ports(self, host: str) -> set[int]:
-        return {
-            port
-            for instance in self._state.instances.values()
-            if instance.launched and instance.host == host
-            for port in instance.ports
-        }
 
     # -- commit -------------------------------------------------------------------------
 
@@ -306,8 +292,7 @@ class Placer:
         """Whether an instance waits, and for a task of just this definition."""
         standing = self._state.standing(instance.app_id)
         return (
-            instance.condition is Condition.SCHEDULED
-            and instance.goal is Goal.RUNNING
+            instance.waits
             and self._state.instances.get(instance.id) is instance
             and standing is not None
             and standing.version == app.version

@@ -7,7 +7,7 @@ from hubfleet.api.status import QueueItem, UnusedOffer
 from hubfleet.api.wire import now
 
 from ..orchestrator import waiting
-from ..records import Condition, Goal, Instance
+from ..records import Instance
 from .answers import NotFoundHere
 from .base import ApiHandler
 
@@ -18,10 +18,9 @@ class QueueHandler(ApiHandler):
     def get(self) -> None:
         """List the apps some of whose instances wait, and why."""
         queued: dict[str, list[Instance]] = {}
-        for instance in self.orchestrator.state.instances.values():
-            if instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING:
-                queued.setdefault(instance.app_id, []).append(instance)
         state = self.orchestrator.state
+        for instance in state.waiting.values():
+            queued.setdefault(instance.app_id, []).append(instance)
         waits = [app_id for app_id in queued if self.caller.sees(app_id) and app_id in state.apps]
         embeds = self.get_query_arguments("embed")
         unused: dict[str, list[UnusedOffer]] = {}
@@ -55,10 +54,7 @@ class QueueDelayHandler(ApiHandler):
     def delete(self, path: str) -> None:
         """Let a waiting app start at once."""
         app_id = canonical(path)
-        waits = any(
-            instance.condition is Condition.SCHEDULED and instance.goal is Goal.RUNNING
-            for instance in self.orchestrator.state.instances_of(app_id)
-        )
+        waits = any(instance.waits for instance in self.orchestrator.state.instances_of(app_id))
         if not waits or app_id not in self.orchestrator.state.apps or not self.caller.sees(app_id):
             raise NotFoundHere(f"Application {app_id} not found in tasks queue.")
         self.caller.require_change(app_id)
