@@ -1,4 +1,4 @@
-"""Runs one script of the bench so that nothing of it is left: no process, and no temporary file.
+"""Runs one script of the bench so that nothing of it is left: no process, control group or temporary file.
 
 Whatever a script starts, and what that starts, may leave its parent, its session and its process group, and
 the script itself may be killed. So this process is the one that Linux gives orphans to (a *subreaper*): what
@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psutil
+
+from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
@@ -86,6 +88,7 @@ def guarded(command: Sequence[str], seconds: float) -> Outcome:
             outcome.failure, outcome.interrupted = _wait(process, begun + seconds, seconds)
         finally:
             outcome.left = end_orphans()
+            sweep_abandoned()  # the control groups of backends that were killed
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
     outcome.wall, outcome.cpu = time.monotonic() - begun, _used() - used
     return outcome

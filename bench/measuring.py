@@ -70,6 +70,7 @@ PATIENCE = 1.5
 """So many times its seconds a phase may take, and a script, before it is ended: on a machine that is busy."""
 FAILURES_IN_TURN = 3
 _SECONDS_BETWEEN_KEEPS = 2
+_of_this_script: list[Part] = []
 
 
 class Part:
@@ -113,11 +114,14 @@ class Part:
         self._begun, self._load, self._kept = time.monotonic(), load(), 0.0
         self._ends_at = self._begun + seconds if seconds else float("inf")
         print(f"# {name}, seed {self.seed}, load {self._load}\n{self.method}\n", flush=True)
+        self.keep()  # so that a script that never comes to a figure is known, too
 
     @classmethod
     def of(cls, name: str, document: str | None, given: argparse.Namespace) -> Part:
         """Return the part of a script with such a docstring that was given such `arguments`."""
-        return cls(name, method_of(document), given.quick, given.seed, given.seconds, given.into)
+        part = cls(name, method_of(document), given.quick, given.seed, given.seconds, given.into)
+        _of_this_script.append(part)
+        return part
 
     # -- figures ----------------------------------------------------------------------
 
@@ -356,6 +360,11 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         asyncio.run(cancellable())
     except asyncio.CancelledError:
         raise SystemExit("it was told to end") from None
+    except Exception as error:
+        for part in _of_this_script:
+            part.failed(part.name, "this script", error)
+            part.keep()
+        raise
 
 
 def arguments(document: str | None) -> argparse.ArgumentParser:

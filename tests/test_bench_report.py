@@ -141,7 +141,7 @@ class Bench:
 
     def __init__(self, folder: Path, slow: str = "pass") -> None:
         self.folder = folder
-        for name, then in (("good", "pass"), ("broken", "raise SystemExit(3)"), ("slow", slow)):
+        for name, then in (("good", "pass"), ("broken", "raise RuntimeError('no luck')"), ("slow", slow)):
             script = SCRIPT.format(bench=str(BENCH), name=name, then=then)
             (folder / f"{name}.py").write_text(script)
 
@@ -164,9 +164,10 @@ def test_a_run_is_one_file_in_which_a_broken_script_has_its_place(tmp_path: Path
     found = bench.results("results/*-quick.json")
     assert set(found["parts"]) == {"good", "broken", "slow"}
     ended = {name: one["ended"] for name, one in found["benches"].items()}
-    assert ended == {"good": "", "broken": "it ended with status 3", "slow": ""}
+    assert ended == {"good": "", "broken": "it ended with status 1", "slow": ""}
     assert not found["parts"]["broken"]["done"]
-    assert found["parts"]["broken"]["figures"]
+    why = [one["failures"] for one in found["parts"]["broken"]["figures"]]
+    assert why == [[], ["RuntimeError: no luck"]]
     assert found["seed"] == 5
     assert sorted(found["order"]) == ["broken", "good", "slow"]
     assert "The newest are shown in the page." in told
