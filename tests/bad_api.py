@@ -33,8 +33,8 @@ class BadApi:
     loses
         Share of the requests that are carried out and answered with 503 all the same.
     verdict
-        Says for a request's method and path what becomes of it: "refuse", "lose" or "pass"; None
-        leaves it to chance.
+        Says for a request's method and path what becomes of it: "refuse", "lose", "pass", or "late"
+        for one that is carried out at once and answered when `answering` is set; None leaves it to chance.
     """
 
     def __init__(self, target: str, chance: random.Random) -> None:
@@ -43,6 +43,7 @@ class BadApi:
         self._chance = chance
         self.delay = self.refuses = self.loses = 0.0
         self.verdict: Callable[[str, str], str | None] = lambda method, path: None
+        self.answering = asyncio.Event()
         self.counts: Counter[str] = Counter()
         self.url = ""
 
@@ -75,7 +76,7 @@ class BadApi:
             if fate == "refuse":
                 self._refuse(writer, self._chance.choice(list(REFUSALS)))
             else:
-                await self._pass_on(head, body, writer, lose=fate == "lose")
+                await self._pass_on(head, body, writer, fate)
         writer.close()
 
     def _mood(self) -> str:
@@ -90,16 +91,18 @@ class BadApi:
             + _BODY
         )
 
-    async def _pass_on(self, head: bytes, body: bytes, writer: asyncio.StreamWriter, lose: bool) -> None:
+    async def _pass_on(self, head: bytes, body: bytes, writer: asyncio.StreamWriter, fate: str) -> None:
         answer, onward = await asyncio.open_connection(*self._target)
         try:
             kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
             onward.write(b"\r\n".join([*kept[:-2], b"Connection: close", b"", b""]) + body)
             while chunk := await answer.read(65536):
-                if not lose:
+                if fate == "late":
+                    await self.answering.wait()
+                if fate != "lose":
                     writer.write(chunk)
                     await writer.drain()
-            if lose:
+            if fate == "lose":
                 self._refuse(writer, 503)
         finally:
             onward.close()

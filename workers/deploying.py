@@ -103,13 +103,20 @@ async def deploy(what: Deployment, timeout: float, progress: Callable[[str], Non
     try:
         group = place.dask_group(what.group)
         scheduler = scheduler_app(what, client.urls, group)
+        creating = asyncio.create_task(client.create_app(scheduler, LOCK_SECONDS))
         try:
-            await client.create_app(scheduler, LOCK_SECONDS)
+            await asyncio.shield(creating)
         except Conflict as refusal:
             raise NotDeployed(
                 f"there is a cluster named {what.name!r} already ({scheduler.id}): end that one with "
                 f"`hubfleet workers stop {what.name}`, or give this one another name"
             ) from refusal
+        except asyncio.CancelledError:
+            # The request is on its way all the same, and what it makes would be nobody's.
+            await asyncio.wait({creating})
+            if creating.exception() is None:
+                await _remove(client, cluster_path(group, what.name))
+            raise
         try:
             return await _wait(what, client, group, scheduler, timeout, progress)
         except BaseException:

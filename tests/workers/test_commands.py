@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from bad_api import BadApi
 
 from hubfleet.api import labels
 
@@ -283,3 +285,21 @@ async def test_deploy_that_is_interrupted_leaves_nothing(begin: Begin, backend: 
     assert await command.ends() != 0
     assert "Traceback" not in command.said
     await is_clean(backend)
+
+
+async def test_deploy_that_is_interrupted_before_its_first_answer_leaves_nothing(
+    begin: Begin, backend: Any
+) -> None:
+    async with BadApi(backend.url, random.Random(1)).serving() as api:
+        api.verdict = lambda method, path: "late" if method == "POST" else "pass"
+        command = begin("deploy", "--nworkers", "1", "--scheduler-cpus", "0.1", HUBFLEET_URL=api.url)
+        async with asyncio.timeout(60):
+            while not await backend.client.list_apps():
+                await asyncio.sleep(0.05)
+        command.process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.3)
+        assert command.process.poll() is None, "what is on its way is waited for"
+        api.answering.set()
+        assert await command.ends() != 0
+        assert "Traceback" not in command.said
+        await is_clean(backend)
