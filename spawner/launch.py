@@ -23,6 +23,7 @@ from . import progress
 from .diagnosis import is_for_good, last_lines, unreachable_hub
 from .errors import StartRefused
 from .link import Link
+from .listeners import stranger_at
 from .progress import ProgressLog
 from .submission import Submission
 
@@ -125,8 +126,13 @@ class Launch:
             self._expect(f"its process runs at {place}, but no server answers there")
             self.told.add(progress.STARTED, f"Started at {place}; waiting for its first answer")
             if await first_of(self._probe(address), self._leave(task)):
-                self.told.add(progress.ANSWERS, f"The server answers, after {self.told.seconds:.1f} seconds")
-                return address
+                stranger = await stranger_at(task.host, task.ports[0], self.app)
+                if stranger is None:
+                    self.told.add(
+                        progress.ANSWERS, f"The server answers, after {self.told.seconds:.1f} seconds"
+                    )
+                    return address
+                await self._do_without(task, place, stranger)
             self._expect("its process ended and waits to be started again")
 
     def _expect(self, outlook: str) -> None:
@@ -183,6 +189,17 @@ class Launch:
                 log.debug("%s does not answer yet: %s", address, type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _PROBE_MOST)
+
+    async def _do_without(self, task: Task, place: str, stranger: str) -> None:
+        """Wait for the end of a server whose port somebody else has: it cannot listen there."""
+        log.warning("a process of %s answers at %s, which is the port of %s", stranger, place, self.app.id)
+        taken = f"a process of another account has taken its port, {place}"
+        self._expect(taken)
+        self.told.add(progress.STARTED, f"{taken[0].upper()}{taken[1:]}; waiting for the server's next one")
+        await self.link.watcher.wait_for(
+            self.app.id,
+            lambda status: status is None or not any(t.id == task.id and t.running for t in status.tasks),
+        )
 
     async def _leave(self, task: Task) -> bool:
         """Return True when the backend's own check finds the server alive, False when the task is no more."""

@@ -31,6 +31,7 @@ from .leftovers import Owned
 from .life_traits import LifeTraits
 from .link import Link
 from .linked import Linked
+from .listeners import stranger_at
 
 _ROUTE_SECONDS = 10.0
 _KNOWN_ENDS = 5
@@ -319,6 +320,11 @@ class RunningServer(Linked, LifeTraits, Spawner):
         place = urlsplit(url_of(self._scheme, task.host, task.ports[0]))
         if (self.server.ip, self.server.port) == (place.hostname, place.port):
             return True
+        if stranger := await stranger_at(task.host, task.ports[0], status):
+            self.log.warning(
+                "%s is not routed to %s: %s listens there", self._log_name, place.netloc, stranger
+            )
+            return False  # its own process, which cannot listen there, makes place for another
         self.log.warning("%s has moved from %s to %s", self._log_name, self.server.host, place.netloc)
         self.server.ip, self.server.port = place.hostname, place.port
         if self.orm_spawner is not None:
