@@ -23,7 +23,7 @@ class HubBesideItsBackend(Hub):
         """Where the backend is."""
         return self.environment["MARATHON_URL"]
 
-    def _wait_for_backend(self) -> None:
+    def _wait_for_end_of_backend(self) -> None:
         """It goes on."""
 
 

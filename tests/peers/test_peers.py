@@ -1,4 +1,4 @@
-"""JupyterHub's own tests of spawners and named servers, with our spawner in place of its mock.
+"""JupyterHub's own tests of spawners, named servers and its API, with our spawner in place of its mock.
 
 They come with its wheel and run in a pytest of their own, over a real backend (`peer_plugin`). Those that do
 not apply are named in the plugin, each with the reason.
@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-MODULES = ["test_named_servers", "test_spawner"]
+MODULES = ["test_api", "test_named_servers", "test_spawner"]
 SECONDS = 400.0
 
 
@@ -31,7 +31,7 @@ async def test_the_hubs_own_tests_pass_with_our_spawner(module: str, backend: An
         env={
             **backend.whole_environment(),
             "PEER_BACKEND": backend.url,
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}",
         },
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
