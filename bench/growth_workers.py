@@ -1,10 +1,10 @@
 """How the cost of Dask workers grows with their number. Run by ``make bench``.
 
 Method: a new cluster is scaled from none to 1, 4, 16, 64 and 256 workers and closed again, at each size some
-times, the more the fewer they are: ours, with encryption, over a backend that forks workers from its template,
+times, the more the fewer they are: ours, encrypted, over a backend that forks workers from its template,
 and the limit, which is a process that has imported a worker and forks itself as often, at a scheduler with
-nothing around it. They are in processes of their own and take turns in an order of chance. The clock runs from
-the order until the scheduler knows all of them. The processor time of the scheduler is that of its process,
+nothing around it. They are in processes of their own, and take turns in an order of chance. The clock runs
+from the order until the scheduler knows all of them. The processor time of the scheduler is of its process,
 which in ours is also the cluster manager's; that of *all processes* is of that one, the workers, the backend
 and its launcher. The memory of a worker is its PSS; that *of all* is what the PSS of all processes but the
 scheduler's grew by. Peers stand beside ours in workers.py.
