@@ -12,12 +12,14 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -26,6 +28,7 @@ from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _HEARD = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}
+PREFIX = "hb-"  # short, as paths of sockets are limited
 GRACE_SECONDS = 30
 """How long a script that was told to end may take to end what it has started."""
 
@@ -59,6 +62,14 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "this process cannot become the parent of orphans")
 
 
+def remove_abandoned(place: Path) -> None:
+    """Remove the temporary folders of runs that were killed: their names say of which process they were."""
+    for folder in place.glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def guarded(command: Sequence[str], seconds: float) -> Outcome:
     """Run a script to its end, or end it; return when nothing of it is left.
 
@@ -77,7 +88,7 @@ def guarded(command: Sequence[str], seconds: float) -> Outcome:
         if os.getppid() != own:  # it ended before it could be told
             os._exit(1)
 
-    with tempfile.TemporaryDirectory(prefix="hb-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{own}-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             command,
             env={**os.environ, "TMPDIR": folder},

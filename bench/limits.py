@@ -120,8 +120,8 @@ async def bare_server(folder: Path, port: int) -> Mapping[str, float]:
     return {"wall": seconds, "cpu": used.user + used.system + used.children_user + used.children_system}
 
 
-async def measure(part: Part, folder: Path) -> None:
-    """Measure all limits."""
+async def bare_servers(part: Part, folder: Path) -> None:
+    """Measure servers without a hub."""
     port = free_port()
     hub = tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1")
     try:
@@ -129,7 +129,11 @@ async def measure(part: Part, folder: Path) -> None:
         await part.in_turns("a bare server", ways, 2 if part.quick else 7)
     finally:
         hub.stop()
-    count = 100 if part.quick else 500
+
+
+async def processes(part: Part, folder: Path) -> None:
+    """Measure forks and executions."""
+    count = count_of(part)
     kinds = {"a process with nothing": (), "a process with a worker's imports": ("distributed.worker",)}
     for name, imports in part.shuffled(kinds).items():
         part.add("a fork", f"of {name}", await asyncio.to_thread(forks_of, count, *imports))
@@ -137,9 +141,14 @@ async def measure(part: Part, folder: Path) -> None:
         begun = time.perf_counter()
         subprocess.run(["/bin/true"], check=True)
         part.add("an execution", "of /bin/true", time.perf_counter() - begun)
-    for round_ in range(2 if part.quick else 5):
+
+
+async def answers_and_commits(part: Part, folder: Path) -> None:
+    """Measure empty handlers and commits, in turns."""
+    count = count_of(part)
+    for round_ in range(3 if part.quick else 5):
         for connections in part.chance.sample((1, 50), k=2):
-            found = await empty_requests(connections, 10 * count)
+            found = await empty_requests(connections, 5 * count)
             group = f"an empty handler, {connections} at once"
             part.add(group, "requests", found["rate"], "1/s")
             part.add(group, "processor time", found["cpu"])
@@ -148,11 +157,22 @@ async def measure(part: Part, folder: Path) -> None:
             part.add("one commit of SQLite", synchronous, commits_of(path, count, synchronous))
 
 
+def count_of(part: Part) -> int:
+    """Return how many small things make a sample."""
+    return 100 if part.quick else 500
+
+
+PHASES = {bare_servers: 0.6, processes: 0.15, answers_and_commits: 0.25}
+"""And their shares of the time."""
+
+
 async def main() -> None:
     given = arguments(__doc__).parse_args()
     part = Part.of("limits", __doc__, given)
     with tempfile.TemporaryDirectory(prefix="bench-limits-") as place:
-        await measure(part, Path(place))
+        for phase, share in PHASES.items():
+            async with part.phase(phase.__name__.replace("_", " "), share):
+                await phase(part, Path(place))
     part.end()
 
 

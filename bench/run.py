@@ -12,13 +12,14 @@ import json
 import random
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guarding import Outcome, adopt_orphans, guarded
+from guarding import Outcome, adopt_orphans, guarded, remove_abandoned
 from machine import about_the_machine, busy_seconds, load, versions
 from measuring import PATIENCE, write
 from page import RESULTS, write_page
@@ -39,11 +40,11 @@ class Seconds(NamedTuple):
 BENCHES = {
     "backend": Seconds(20, 90),
     "prefork": Seconds(30, 120),
-    "spawner": Seconds(80, 360),
+    "spawner": Seconds(75, 340),
     "hub_restart": Seconds(20, 150),
     "workers": Seconds(50, 270),
     "health_checks": Seconds(20, 90),
-    "limits": Seconds(10, 40),
+    "limits": Seconds(15, 50),
     "growth_servers": Seconds(25, 360),
     "growth_apps": Seconds(10, 90),
 }
@@ -94,6 +95,7 @@ class Run:
     def all(self) -> None:
         """Run the scripts in an order of chance."""
         adopt_orphans()
+        remove_abandoned(Path(tempfile.gettempdir()))
         for name in self.order:
             seed, seconds = self.chance.randrange(1 << 32), self.seconds_of(name)
             command = [sys.executable, str(HERE / f"{name}.py"), f"--seed={seed}", f"--seconds={seconds}"]

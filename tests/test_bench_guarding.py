@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from guarding import remove_abandoned
 
 BENCH = Path(__file__).parents[1] / "bench"
 
@@ -111,6 +112,16 @@ def folder(tmp_path: Path) -> Iterator[Path]:
                 process.kill()
         except psutil.Error:
             continue
+
+
+def test_folders_of_runs_that_were_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    kept = [f"hb-{os.getpid()}-x", f"other-{ended.pid}-x", "hb-x-y"]
+    for name in (*kept, f"hb-{ended.pid}-x"):
+        (tmp_path / name / "within").mkdir(parents=True)
+    remove_abandoned(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 FOR_EVER = "await asyncio.Event().wait()"
