@@ -95,12 +95,12 @@ class Growth(Part):
     """What one bench of growth measures in one run: besides figures, curves."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
         self.curves: dict[tuple[str, str, str], Curve] = {}
         self.reached: dict[tuple[str, str], Reached] = {}
         self.lines: list[dict[str, Any]] = []
         self.compared: list[tuple[str, str, str, str, dict[str, Any]]] = []
         self.progress = ""
+        super().__init__(*given, **named)  # which keeps a first record
 
     def grew(
         self,

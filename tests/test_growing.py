@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import growing
 import pytest
@@ -76,6 +77,16 @@ async def test_a_size_that_breaks_ends_its_series_and_no_other() -> None:
     assert "ours: 10 were reached of 1,000; what gave first, at 100: RuntimeError: it broke / here" in text
     assert "limit: 1,000 were reached, the most that was asked for; nothing gave." in text
     assert "| a list: ours | 100 µs | – | – | – | – | n^1 |" in text
+
+
+async def test_what_a_climb_has_found_is_kept_on_the_way(tmp_path: Path) -> None:
+    into = tmp_path / "now.json"
+    part = Growth("x", "", seed=1, into=into)
+    assert json.loads(into.read_text())["curves"] == []
+    await climbed(part, RuntimeError, 1000)
+    kept = json.loads(into.read_text())
+    assert [point["size"] for point in kept["curves"][0]["points"]], "before the script says that it is done"
+    assert {one["series"]: one["largest"] for one in kept["reached"]} == {"ours": 100, "limit": 1000}
 
 
 async def test_a_size_that_takes_too_long_is_not_reached() -> None:
