@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from figures import with_ratios
 from judging import judged
-from measuring import Part
+from measuring import Part, write
 
+BENCH = Path(__file__).parents[1] / "bench"
 STEADY = [1.0, 1.01, 1.02, 1.03, 1.04]
 TWICE = [2 * one for one in STEADY]
 
@@ -110,3 +114,47 @@ def test_a_peer_that_fails_hides_how_we_stand_and_makes_nothing_worse() -> None:
     assert found.untold == [
         "x, starts: ours beside theirs: it has no value now: theirs failed 1 times: RuntimeError: it broke"
     ]
+
+
+CHECK = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import check, page
+page.RESULTS = pathlib.Path(sys.argv[2])
+sys.argv[1:] = sys.argv[3:]
+check.main()
+"""
+
+
+def checked(folder: Path, now: Part) -> subprocess.CompletedProcess[str]:
+    results = folder / "now.json"
+    write(results, {"parts": {now.name: now.record(done=True)}})
+    command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results"), "--results", str(results)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("now", "status", "told"),
+    [
+        pytest.param(STEADY, 0, "1 ratios of ours compared, 0 worse, 0 better, 0 things", id="the same"),
+        pytest.param(TWICE, 1, "Worse than before:\n- x, starts: ours beside theirs is 2 (", id="worse"),
+        pytest.param([1.0], 1, "Not compared:\n- x, starts: ours beside theirs: 1 samples now", id="nothing"),
+    ],
+)
+def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
+    tmp_path: Path, now: list[float], status: int, told: str
+) -> None:
+    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
+    write(tmp_path / "results" / "2026-01-01-quick.json", {"parts": {"x": {}}})
+    write(tmp_path / "results" / "2026-01-02-quick.json", {"parts": committed})
+    write(tmp_path / "results" / "2026-01-03.json", {"parts": {"x": {}}})  # a long run
+    found = checked(tmp_path, part_of(now, STEADY))
+    assert found.returncode == status, found.stderr
+    assert told in found.stdout
+    assert "2026-01-02-quick.json" in found.stdout
+
+
+def test_without_committed_results_the_check_says_what_makes_them(tmp_path: Path) -> None:
+    found = checked(tmp_path, part_of(STEADY, STEADY))
+    assert found.returncode == 1
+    assert "`make bench-quick` makes them" in found.stderr
