@@ -17,6 +17,8 @@ from typing import Any
 Place = tuple[str, str]
 """The group and the name of a figure."""
 
+LEAST_SAMPLES = 3
+"""Fewer tell no spread."""
 _RESAMPLES = 2000
 
 

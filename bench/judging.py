@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from figures import LEAST_SAMPLES
+
 MOST = 1.25
-LEAST_SAMPLES = 3
-"""Fewer tell no spread."""
 
 Key = tuple[str, str, str]
 

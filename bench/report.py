@@ -7,7 +7,16 @@ from typing import Any
 
 from figures import shown, with_ratios
 from growing import curve_tables
-from tables import cell, cut_list, figure_table, goal_missed, goal_of_ratio, ratio_missed, ratio_table
+from tables import (
+    cell,
+    cut_list,
+    figure_table,
+    goal_missed,
+    goal_of_ratio,
+    ratio_missed,
+    ratio_table,
+    spread_told,
+)
 
 TITLES = {True: "short", False: "long"}
 
@@ -80,10 +89,7 @@ def _losses(results: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[st
                     f"{where} is {ratio['value']:.3g} times {ratio['of']}, the goal is {goal_of_ratio(ratio)}"
                 )
             if lost_to_a_peer(ratio):
-                lost.append(
-                    f"{where} is {ratio['value']:.3g} times {ratio['of']} "
-                    f"({ratio['low']:.3g} to {ratio['high']:.3g})"
-                )
+                lost.append(f"{where} is {ratio['value']:.3g} times {ratio['of']} ({spread_told(ratio)})")
     for title, sentences in kinds.items():
         yield f"### {title}"
         yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from figures import missed, shown
+from figures import LEAST_SAMPLES, missed, shown
 
 MISSED = "**missed**"
 
@@ -81,11 +81,18 @@ def _ratio_cells(ratio: Mapping[str, Any]) -> Iterator[str]:
         yield from ("–", cell(ratio["why"]), goal_of_ratio(ratio), "")
         return
     yield f"{ratio['value']:.3g}"
-    yield f"{ratio['low']:.3g} to {ratio['high']:.3g}"
+    yield spread_told(ratio)
     goal = goal_of_ratio(ratio)
     yield f"{goal}: {MISSED if ratio_missed(ratio) else 'met'}" if goal else ""
     above = ratio.get("beside_limit")
     yield f"{above:.3g} × {cell(ratio['limit'])}" if above is not None else ""
+
+
+def spread_told(ratio: Mapping[str, Any]) -> str:
+    """Return between which bounds a ratio lies nine times of ten, if there are samples enough to tell."""
+    if ratio["samples"] < LEAST_SAMPLES:
+        return f"{ratio['samples']} tell none"
+    return f"{ratio['low']:.3g} to {ratio['high']:.3g}"
 
 
 def goal_of_ratio(ratio: Mapping[str, Any]) -> str:

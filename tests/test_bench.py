@@ -110,7 +110,7 @@ def test_a_goal_that_is_missed_is_said() -> None:
     text = tables(recorded(part))
     assert "2 s (goal ≤ 1 s: **missed**)" in text
     assert "5 1/s (goal ≥ 4 1/s: met)" in text
-    assert "| ours | 2 s | theirs | 1 s | 2 | 2 to 2 | ≤ 1.05: **missed** |" in text
+    assert "| ours | 2 s | theirs | 1 s | 2 | 2 tell none | ≤ 1.05: **missed** |" in text
 
 
 def test_a_ratio_of_rates_misses_its_goal_below_it() -> None:
