@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import dask.config
@@ -13,7 +14,7 @@ from distributed.deploy.adaptive import Adaptive
 from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 
 from .checks import MOST_WORKERS, duration, known_names, whole_number
-from .counting import task_of
+from .counting import task_of, tasks_for
 from .elastic import ElasticCluster
 from .nudge import Nudge
 from .resizing import Growth, limit_sentence, sentence_of
@@ -111,31 +112,33 @@ class WorkersAdaptive(Adaptive):
             self._look_task = asyncio.ensure_future(callback.callback())
 
     @property
-    def observed(self) -> set[str]:
-        """The tasks of the backend whose workers the scheduler knows."""
-        nworkers = self.cluster.marathon_workers.options.nworkers
-        return {task_of(str(name), nworkers) for name in self.cluster.observed}
+    def _nworkers(self) -> int:
+        return self.cluster.marathon_workers.options.nworkers
 
-    async def target(self) -> Any:
-        """Return how many workers the load asks for, in tasks of the backend."""
-        return math.ceil(await super().target() / self.cluster.marathon_workers.options.nworkers)
+    def _tasks(self, workers: Iterable[Any]) -> set[str]:
+        return {task_of(str(name), self._nworkers) for name in workers}
 
     async def recommendations(self, target: int) -> dict[str, Any]:
-        """Say what to do: growth at once, shrinking with patience (`hubfleet.workers.steady`)."""
-        plan = self.plan
-        wanted = self._steady.decide(_now(), target, len(plan))
-        surplus = len(plan) - wanted
+        """Say what to do: growth at once, shrinking with patience (`hubfleet.workers.steady`).
+
+        The workers of a task come and go together, so there are as many tasks as hold the `target`, and
+        no more than `maximum` allows.
+        """
+        tasks, each = self._tasks(self.plan), self._nworkers
+        most = MOST_WORKERS if self.maximum == math.inf else int(self.maximum) // each
+        asked = min(tasks_for(target, each), most)
+        wanted = self._steady.decide(_now(), asked, len(tasks))
+        surplus = len(tasks) - wanted
         if surplus == 0:
             return {"status": "same"}
         if surplus < 0:
-            return {"status": "up", "n": wanted}
-        leaving = sorted(self.requested - self.observed)[:surplus]
+            return {"status": "up", "n": wanted * each}
+        leaving = sorted(tasks - self._tasks(self.observed))[:surplus]
         if len(leaving) < surplus:
-            nworkers = self.cluster.marathon_workers.options.nworkers
             named = dict.fromkeys(
-                task_of(str(name), nworkers) for name in await self.workers_to_close(wanted * nworkers)
+                task_of(str(name), each) for name in await self.workers_to_close(wanted * each)
             )
-            idle = [task for task in named if task in plan and task not in leaving]
+            idle = [task for task in named if task in tasks and task not in leaving]
             # Those that a key of the user's holds together leave together.
             leaving += idle if self.worker_key else idle[: surplus - len(leaving)]
         return {"status": "down", "workers": leaving} if leaving else {"status": "same"}

@@ -16,8 +16,8 @@ BOUNDS = ("minimum_cores", "maximum_cores", "minimum_memory", "maximum_memory")
 
 
 def size_of(options: WorkerOptions) -> tuple[int, int]:
-    """Return what one instance of an app brings: threads, and bytes of memory."""
-    return options.nthreads * options.nworkers, options.memory_limit * options.nworkers
+    """Return what one worker brings: threads, and bytes of memory."""
+    return options.nthreads, options.memory_limit
 
 
 def workers_wanted(options: WorkerOptions, n: Any, cores: Any, memory: Any) -> int:
@@ -55,7 +55,7 @@ def with_bounds_in_workers(options: WorkerOptions, bounds: Mapping[str, Any]) ->
     Raises
     ------
     TypeError, ValueError
-        An amount is none, or an upper bound is less than one worker.
+        An amount is none, or an upper bound is less than one worker, or than the workers of one task.
     """
     given = {name: value for name, value in bounds.items() if value is not None}
     amounts = {name: given.pop(name) for name in BOUNDS if name in given}
@@ -75,6 +75,12 @@ def with_bounds_in_workers(options: WorkerOptions, bounds: Mapping[str, Any]) ->
                 raise ValueError(f"{name} must be 0 or at least one worker, which has {has}; got {amount!r}")
             most = math.floor(number / one)
             given[side] = min(most, _checked(side, given.get(side, most)))
+    most = given.get("maximum", math.inf)
+    if isinstance(most, int) and 0 < most < options.nworkers:
+        raise ValueError(
+            f"maximum must be 0 or at least the {options.nworkers} workers that come and go together "
+            f"(nworkers); got {most}"
+        )
     return given
 
 

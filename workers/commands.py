@@ -35,7 +35,8 @@ def run(**options: Any) -> None:
         client_config=options["client_config"] or connecting.default_file(name),
         adaptive=common.bounds(options),
         arguments={
-            "n_workers": options["nworkers"],
+            # As daskathon has it: of these, each is a task with so many processes.
+            "n_workers": options["nworkers"] * options["nprocs"],
             "url": options["marathon"],
             "token": common.credential(options["token_file"]),
             "group": common.chosen_group(options["group"]),

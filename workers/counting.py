@@ -7,6 +7,7 @@ are one here, since a count that the backend did not take is no plan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -48,8 +49,8 @@ class Count:
         return max(0, self.instances - len(self.states))
 
     @property
-    def workers(self) -> dict[str, str]:
-        """All workers by name, with their state; the names that waiting ones bear do not change.
+    def tasks(self) -> dict[str, str]:
+        """All tasks by name, with their state; the names that waiting instances bear do not change.
 
         Adaptive scaling ends a worker only after it was named several times in a row, so an
         instance without a task needs a name that stays.
@@ -57,10 +58,35 @@ class Count:
         placeholders = {f"{_PLACEHOLDER}{number}": WAITING for number in range(self.waiting)}
         return {**self.states, **placeholders}
 
+    def workers(self, nworkers: int) -> dict[str, str]:
+        """Return all workers by name, with the state of their task, of which each holds so many."""
+        return {worker: state for task, state in self.tasks.items() for worker in workers_of(task, nworkers)}
+
 
 def is_placeholder(name: str) -> bool:
     """Whether a name stands for an instance without a task."""
     return name.startswith(_PLACEHOLDER)
+
+
+def workers_of(task: str, nworkers: int) -> list[str]:
+    """Return the names of the workers in a task, as ``dask worker --nworkers`` makes them of ``--name``."""
+    return [f"{task}-{number}" for number in range(nworkers)] if nworkers > 1 else [task]
+
+
+def tasks_for(workers: int, nworkers: int) -> int:
+    """Return how many tasks hold at least so many workers."""
+    return math.ceil(workers / nworkers)
+
+
+def whole_tasks(names: Collection[str], count: Count, nworkers: int) -> list[str]:
+    """Return the tasks that are named, themselves or by all of their workers, in the order of the names."""
+    given = set(names)
+    asked = dict.fromkeys(task for name in names for task in (name, task_of(name, nworkers)))
+    return [
+        task
+        for task in asked
+        if task in count.tasks and (task in given or given.issuperset(workers_of(task, nworkers)))
+    ]
 
 
 def task_of(worker: str, nworkers: int) -> str:

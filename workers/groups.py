@@ -13,6 +13,7 @@ from hubfleet.api.errors import BackendUnreachable, RequestRefused
 from .adaptive import WorkersAdaptive, checked_options
 from .amounts import with_bounds_in_workers
 from .checks import MOST_WORKERS
+from .counting import tasks_for
 from .following import follow
 from .load import wanted_workers
 from .states import GroupState
@@ -98,9 +99,14 @@ class WorkerGroup:
         return self.house.scheduler_comm
 
     @property
+    def nworkers(self) -> int:
+        """How many workers are in one task."""
+        return self.marathon_workers.options.nworkers
+
+    @property
     def workers(self) -> dict[str, str]:
-        """The workers that are wanted: task id, or a placeholder, to Marathon's word for its state."""
-        return self.marathon_workers.count.workers
+        """The workers that are wanted: name, or a placeholder, to Marathon's word for its task's state."""
+        return self.marathon_workers.count.workers(self.nworkers)
 
     @property
     def plan(self) -> set[str]:
@@ -156,7 +162,7 @@ class WorkerGroup:
                 raise
             self.wish = None
             self.trouble.over("away")
-            if stays > n:
+            if stays > tasks_for(n, self.nworkers) * self.nworkers:
                 self.tell(
                     f"{stays} workers stay instead of {n}, because results in their memory have no other "
                     "place: release the futures and scale again, or close the cluster to drop them"
@@ -185,7 +191,8 @@ class WorkerGroup:
         if self.adapts and self.adaptive is not None:
             most = self.adaptive.maximum
             bounds = (self.adaptive.minimum, None if most == math.inf else int(most))
-        return GroupState(self.workers, len(self.observed), bounds, self.marathon_workers.waiting_for)
+        waiting_for = self.marathon_workers.waiting_for
+        return GroupState(self.workers, len(self.observed), bounds, waiting_for, self.nworkers)
 
     async def look_why(self) -> None:
         """Find out what the instances wait for that have no task."""
@@ -211,7 +218,7 @@ class GroupAdaptive(WorkersAdaptive):
             group.house.scheduler,
             group.observed,
             dict(options.resources),
-            options.nthreads * options.nworkers,
+            options.nthreads,
             float(self.target_duration or 1),
         )
         return min(found, MOST_WORKERS)

@@ -41,8 +41,9 @@ class WorkerOptions:
     nthreads
         Tasks that a worker runs at once.
     nworkers
-        Workers in one task of the backend, which share its memory and come and go together;
-        more than one needs `nanny`.
+        Workers in one task of the backend, which share what is reserved for it and come and go
+        together; more than one needs `nanny`. ``scale(8)``, ``maximum=8`` and all other numbers count
+        workers, not tasks; there are as many tasks as hold them.
     python
         The interpreter; by default the one that runs now, or ``python`` of the image.
     image

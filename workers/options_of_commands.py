@@ -199,7 +199,8 @@ def bounds(options: dict[str, Any]) -> dict[str, Any] | None:
     minimum, maximum = options["nworkers"], options["maximum"]
     if maximum is not None and maximum < minimum:
         raise click.UsageError(f"--maximum must not be less than --nworkers, got {maximum} and {minimum}")
-    return {"minimum": minimum, "maximum": maximum}
+    each = options["nprocs"]
+    return {"minimum": minimum * each, "maximum": None if maximum is None else maximum * each}
 
 
 def command_line(options: dict[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, Requ
 from hubfleet.api.status import AppStatus
 
 from . import retire
-from .counting import Count, is_placeholder
+from .counting import Count, is_placeholder, tasks_for, whole_tasks
 from .options import WorkerOptions
 from .patience import NOT_NOW, patiently
 
@@ -39,13 +39,17 @@ class Growth:
     Parameters
     ----------
     granted
-        How many there will be.
+        How many workers there will be.
     refusal
         Why there will be no more; empty if there will be as many as were asked for.
     """
 
     granted: int
     refusal: str = ""
+
+    def in_workers(self, nworkers: int) -> Growth:
+        """Return the growth that this one means, which counts tasks of so many workers each."""
+        return Growth(self.granted * nworkers, self.refusal)
 
 
 def fitting(refusal: RequestRefused) -> int | None:
@@ -63,6 +67,9 @@ def sentence_of(refusal: RequestRefused) -> str:
 
 class Resizing(ABC):
     """Scales the workers of one app; `hubfleet.workers.MarathonWorkers` brings the app.
+
+    Whoever asks counts workers, the backend counts tasks, each of which holds ``nworkers`` of them and
+    comes and goes as a whole. What begins with one underscore and is not named after workers counts tasks.
 
     All changes wait for one another. After each the count is read anew: the backend's word
     counts, not what we think we asked for.
@@ -93,7 +100,7 @@ class Resizing(ABC):
         """Read the app anew, and learn the count from it."""
 
     async def give_up(self, n: int, sentence: str) -> None:
-        """Have no more than `n` workers for a while, unless somebody asks for them by `scale`."""
+        """Have no more than `n` tasks for a while, unless somebody asks for workers by `scale`."""
         async with self._lock:
             for _ in range(_ROUNDS):
                 # One that ends by itself meanwhile is not killed, and the count stays as it was.
@@ -105,41 +112,47 @@ class Resizing(ABC):
 
     async def _scale(self, n: int) -> int:
         """Have `n` workers, or as many as are allowed; return how many there will be."""
+        each = self.options.nworkers
+        tasks = tasks_for(n, each)
         async with self._lock:
             self._hopeless = ""
             for _ in range(_ROUNDS):
                 count = await self._present()
-                if count.instances == n:
+                if count.instances == tasks:
                     break
-                if count.instances < n:
-                    growth = await self._grow(n)
+                if count.instances < tasks:
+                    growth = await self._grow(tasks)
                     if growth.refusal:
-                        self.tell(limit_sentence(n, growth))
+                        self.tell(limit_sentence(n, growth.in_workers(each)))
                         break
-                elif not await self._shrink(count.instances - n):
+                elif not await self._shrink(count.instances - tasks):
                     break
-            return self.count.instances
+            return self.count.instances * each
 
     async def _scale_up(self, n: int) -> Growth:
         """Have at least `n` workers, or as many of them as are allowed."""
+        each = self.options.nworkers
         async with self._lock:
-            if n <= self.count.instances:
-                return Growth(self.count.instances)
+            present = Growth(self.count.instances)
+            if tasks_for(n, each) <= present.granted:
+                return present.in_workers(each)
             if self._hopeless and asyncio.get_running_loop().time() < self._hopeless_until:
-                return Growth(self.count.instances, self._hopeless)
-            return await self._grow(n)
+                return Growth(present.granted, self._hopeless).in_workers(each)
+            return (await self._grow(tasks_for(n, each))).in_workers(each)
 
     async def _scale_down(self, names: Collection[str], drain_seconds: float | None = None) -> list[str]:
-        """Take away these workers, and return those that were.
+        """Take away these workers, and return the tasks that were, which bear a single worker's name.
 
-        One that is still busy after `drain_seconds`, or whose results have no other place, stays.
+        One that is still busy after `drain_seconds`, or whose results have no other place, stays; so
+        does a task of several workers of which not all are named.
         """
         seconds = self.drain_seconds if drain_seconds is None else drain_seconds
         async with self._lock:
             count = await self._present()
-            dropped = sum(1 for name in names if is_placeholder(name))
+            tasks = whole_tasks(names, count, self.options.nworkers)
+            dropped = sum(1 for task in tasks if is_placeholder(task))
             known = await self._known()
-            alive = [name for name in names if name in count.states]
+            alive = [task for task in tasks if task in count.states]
             return await self._take_away(dropped, alive, known, seconds=seconds, force=False)
 
     async def _present(self) -> Count:
@@ -162,7 +175,7 @@ class Resizing(ABC):
     # -- up ---------------------------------------------------------------------------
 
     async def _grow(self, n: int) -> Growth:
-        """Raise the count to `n`, or to what the backend says would fit."""
+        """Raise the count of tasks to `n`, or to what the backend says would fit."""
         refusal = ""
         for _ in range(_ROUNDS):
             try:

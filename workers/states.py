@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from .counting import WAITING
+from .counting import WAITING, task_of
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,27 @@ class GroupState:
         most of None is no bound.
     waiting_for
         Why instances have no task yet, as far as it is known.
+    nworkers
+        How many workers are in one task.
     """
 
     workers: Mapping[str, str] = field(default_factory=dict)
     present: int = 0
     bounds: tuple[int, int | None] | None = None
     waiting_for: str = ""
+    nworkers: int = 1
 
     @property
     def waiting(self) -> int:
         """How many have no task yet."""
         return sum(1 for state in self.workers.values() if state == WAITING)
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The workers that are in a task, with the task's id."""
+        return {
+            name: task_of(name, self.nworkers) for name, state in self.workers.items() if state != WAITING
+        }
 
     @property
     def count(self) -> str:

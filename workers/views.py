@@ -102,18 +102,20 @@ class ClusterViews:
         if workers is False or workers is None:
             return found
         known = {address: str(each["name"]) for address, each in self.scheduler_info["workers"].items()}
-        addresses, tasks = logs.selected(known, workers)
+        addresses, asked = logs.selected(known, workers)
         found.update(await logs.of_workers(self.scheduler_comm, addresses))
+        groups = self.group_states().values()
+        holding = {worker: task for group in groups for worker, task in group.tasks.items()}
+        tasks = dict.fromkeys(holding.get(name, name) for name in asked)
         if workers is True:
-            states = [group.workers for group in self.group_states().values()]
-            alive = {name for each in states for name, state in each.items() if state != WAITING}
-            tasks = list(dict.fromkeys([*tasks, *sorted(alive)]))
+            tasks |= dict.fromkeys(sorted(holding.values()))
         written = await logs.of_tasks(self.marathon, tasks)
+        # Of the several workers in one task none has written all that there is.
         names = {name: address for address, name in known.items()}
         # What a worker wrote holds more than what it keeps in memory: what tasks have printed, too.
         found.update({names.get(task, task): text for task, text in written.items()})
         if workers is True:
             for app_id in await self._app_ids():
                 ended = await logs.of_ended(self.marathon, app_id)
-                found.update({task: text for task, text in ended.items() if task not in names})
+                found.update({task: text for task, text in ended.items() if task not in tasks})
         return found

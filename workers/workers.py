@@ -22,7 +22,7 @@ from hubfleet.api.status import AppStatus
 from . import exits, place
 from .build import build_app, without_secrets
 from .checks import MOST_WORKERS, real_number, text, whole_number
-from .counting import Count, counted
+from .counting import Count, counted, tasks_for
 from .deployments import reason_to_wait, until_over
 from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
@@ -224,14 +224,16 @@ class MarathonWorkers(Resizing):
             self._learn(counted(created, ()))
 
     async def _create(self, n: int) -> AppStatus:
+        each = self.options.nworkers
+        tasks = tasks_for(n, each)
         try:
-            return await self.marathon.create_app(self._definition(n), LOCK_SECONDS)
+            return await self.marathon.create_app(self._definition(tasks), LOCK_SECONDS)
         except RequestRefused as refusal:
             fits = fitting(refusal)
-            if fits is None or fits >= n:
+            if fits is None or fits >= tasks:
                 raise
             created = await self.marathon.create_app(self._definition(fits), LOCK_SECONDS)
-            self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal))))
+            self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal)).in_workers(each)))
             return created
 
     def close(self, timeout: float = 20.0) -> Any:
@@ -359,8 +361,9 @@ class MarathonWorkers(Resizing):
     def scale(self, n: int) -> Any:
         """Have `n` workers, and return how many there will be.
 
-        More than `n` may stay when results have no other place: none is ever lost. Fewer
-        there may be when a limit of the backend is reached, which is told.
+        Where a task holds several (``nworkers``) there are as many tasks as hold `n` of them. More may
+        stay when results have no other place: none is ever lost. Fewer there may be when a limit of the
+        backend is reached, which is told.
 
         Raises
         ------
@@ -376,8 +379,10 @@ class MarathonWorkers(Resizing):
         return self._either.run(self._scale_up, whole_number("the number of workers", n, 0, MOST_WORKERS))
 
     def scale_down(self, workers: Collection[str], drain_seconds: float | None = None) -> Any:
-        """Take away these workers, by their names, and return those that were.
+        """Take away these workers, by their names, and return the names of their tasks that were.
 
-        One that is still busy after `drain_seconds`, or whose results have no other place, stays.
+        A worker's name is that of its task, unless a task holds several (``nworkers``): then all of them
+        must be named. One that is still busy after `drain_seconds`, or whose results have no other place,
+        stays.
         """
         return self._either.run(self._scale_down, workers, drain_seconds)

@@ -72,6 +72,15 @@ def test_the_narrower_bound_holds(bounds: dict[str, Any], minimum: int, maximum:
     assert (found.get("minimum"), found["maximum"]) == (minimum, maximum)
 
 
+def test_what_is_counted_are_workers_however_many_are_in_a_task() -> None:
+    four = WorkerOptions(nthreads=2, mem=4 * 3e9 / 0.8 / 2**20, nworkers=4, nanny=True)
+    assert workers_wanted(four, 6, None, None) == 6
+    assert workers_wanted(four, None, 9, "7GB") == 5
+    assert with_bounds_in_workers(four, {"minimum": 1, "maximum_cores": 12}) == {"minimum": 1, "maximum": 6}
+    with pytest.raises(ValueError, match="maximum must be 0 or at least the 4 workers that come and go"):
+        with_bounds_in_workers(four, {"maximum": 3})
+
+
 def test_a_bound_of_less_than_a_worker_is_refused() -> None:
     with pytest.raises(ValueError, match="maximum_cores must be 0 or at least one worker, which has 2"):
         with_bounds_in_workers(WORKER, {"maximum_cores": 1})

@@ -46,8 +46,9 @@ async def test_a_coroutine_awaits_each_step(backend: Any) -> None:
         workers = MarathonWorkers(
             scheduler, backend.client, group=GROUP, name="mine", cpus=0.1, mem=1024, nanny=True, nworkers=2
         )
-        await workers.start(1)  # encrypted, as the scheduler is
+        await workers.start(2)  # encrypted, as the scheduler is
         await until(lambda: len(scheduler.workers) == 2, 60, "two workers of one task")
+        assert await workers.scale_down([f"{task}-0" for task in workers.count.states]) == []
         app = await backend.client.get_app(f"{GROUP}/mine/workers")
         assert {str(worker.name) for worker in scheduler.workers.values()} == {
             f"{app.tasks[0].id}-{number}" for number in range(2)
