@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
 
-from hubfleet.api.app import App
 from hubfleet.api.errors import BackendError
 from hubfleet.api.status import FAILED_STATES, AppStatus, Event, Task
 from hubfleet.api.watcher import StateUnknown
@@ -22,9 +21,7 @@ from hubfleet.api.wire import parse_timestamp
 from . import progress
 from .diagnosis import is_for_good, last_lines, unreachable_hub
 from .errors import StartRefused
-from .link import Link
 from .listeners import stranger_at
-from .progress import ProgressLog
 from .submission import Submission
 
 log = logging.getLogger("hubfleet.spawner.launch")
@@ -42,14 +39,8 @@ class Launch:
 
     Parameters
     ----------
-    link
-        The backend.
-    app
-        What to run; its id is this server's own.
-    told
-        Where the user reads how it goes.
-    is_ours
-        Tells an app of this very hub, user and server from anybody else's.
+    submission
+        The app's, which is not sent yet.
     api_path
         Path of the server that answers without a login.
     tls
@@ -62,19 +53,14 @@ class Launch:
 
     def __init__(
         self,
-        link: Link,
-        app: App,
-        told: ProgressLog,
+        submission: Submission,
         *,
-        is_ours: Callable[[AppStatus], bool],
         api_path: str,
         tls: ssl.SSLContext | None = None,
         most_failures: int = 3,
         secrets: Iterable[str] = (),
     ) -> None:
-        self.link = link
-        self.app = app
-        self.told = told
+        self.link, self.app, self.told = submission.link, submission.app, submission.told
         self.api_path = api_path
         self.tls = tls
         self.most_failures = most_failures
@@ -82,7 +68,7 @@ class Launch:
         self.failures = 0
         self.task_id: str | None = None
         """The task that was seen last; after `run` the one that serves."""
-        self._submission = Submission(link, app, told, is_ours=is_ours)
+        self._submission = submission
 
     async def run(self, timeout: float) -> str:
         """Return the server's address, such as ``http://10.0.0.4:31007``.

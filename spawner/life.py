@@ -28,6 +28,7 @@ from .storage import (
     run_to_end,
     template_of,
 )
+from .submission import Submission
 from .templates import format_volumes, names_of, path_namespace
 
 _CLEAN_UP_SECONDS = 5.0
@@ -88,10 +89,7 @@ class ServerLife(RunningServer):
         link = self._link()
         await link.reaper.spare(app.id)
         launch = Launch(
-            link,
-            app,
-            told,
-            is_ours=self.is_ours,
+            Submission(link, app, told, is_ours=self.is_ours),
             api_path=api_path(self._base_path),
             tls=self._tls,
             most_failures=self.start_failures,
