@@ -1,23 +1,18 @@
-"""The field's own Python client, 0.13.0 as it is but for the one repair without which it encodes nothing."""
+"""The field's own Python client, 0.13.0: apps, tasks, the queue and events, as it asks and as it reads."""
 
 from __future__ import annotations
 
-import collections
-import collections.abc
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import RunningBackend
-
-collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]  # gone in Python 3.10
-
-from marathon import MarathonClient, NotFoundError  # noqa: E402
-from marathon.exceptions import ConflictError, MarathonHttpError  # noqa: E402
-from marathon.models import MarathonApp, MarathonHealthCheck  # noqa: E402
-from marathon.models.app import MarathonUpgradeStrategy  # noqa: E402
+from field_client import small, wait_until
+from marathon import MarathonClient, NotFoundError
+from marathon.exceptions import ConflictError, MarathonHttpError
+from marathon.models import MarathonApp, MarathonHealthCheck
+from marathon.models.app import MarathonUpgradeStrategy
 
 
 @pytest.fixture
@@ -28,19 +23,6 @@ def client(shared: RunningBackend) -> Iterator[MarathonClient]:
     for app in client.list_apps():
         client.delete_app(app.id, force=True)
     wait_until(lambda: not client.list_deployments())
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 15
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def small(**fields: Any) -> MarathonApp:
-    return MarathonApp(cmd="exec sleep 3600", mem=16, cpus=0.1, **fields)
 
 
 def test_the_clients_own_journey(client: MarathonClient) -> None:

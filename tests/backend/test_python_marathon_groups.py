@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import collections
-import collections.abc
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from conftest import RunningBackend
-
-collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]  # gone in Python 3.10
-
-from marathon import MarathonClient, NotFoundError  # noqa: E402
-from marathon.exceptions import ConflictError, MarathonHttpError  # noqa: E402
-from marathon.models import MarathonApp, MarathonGroup  # noqa: E402
+from field_client import small, wait_until
+from marathon import MarathonClient, NotFoundError
+from marathon.exceptions import ConflictError, MarathonHttpError
+from marathon.models import MarathonGroup
 
 
 @pytest.fixture
@@ -29,19 +23,6 @@ def client(shared: RunningBackend) -> Iterator[MarathonClient]:
 
 def settled(client: MarathonClient) -> None:
     wait_until(lambda: not client.list_deployments())
-
-
-def wait_until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 15
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def small(app_id: str, **fields: Any) -> MarathonApp:
-    return MarathonApp(id=app_id, cmd="exec sleep 3600", mem=16, cpus=0.1, **fields)
 
 
 def test_a_groups_whole_life(client: MarathonClient) -> None:
