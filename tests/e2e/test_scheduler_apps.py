@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import requests
 from hub import Hub
 from person import Kernel, Person
 
 from .test_ends_of_clusters import none_left, start, workers
+
+pytestmark = pytest.mark.long
 
 MAKE = """
 from hubfleet.workers import MarathonCluster

@@ -16,6 +16,8 @@ from hubfleet.workers import MarathonCluster
 from .conftest import Runs, until
 from .test_cluster import has_workers, worker_names
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def api(backend: Any) -> AsyncIterator[BadApi]:

@@ -20,6 +20,8 @@ from hubfleet.workers.tls import KEY_VARIABLE
 
 from .conftest import GROUP, Runs, until
 
+pytestmark = pytest.mark.long
+
 
 def worker_names(cluster: MarathonCluster) -> set[str]:
     """Return the names of the workers that are registered and may be given tasks."""

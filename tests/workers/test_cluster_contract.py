@@ -22,6 +22,8 @@ from hubfleet.workers import MarathonCluster
 
 from .conftest import until
 
+pytestmark = pytest.mark.long
+
 
 def slowly(delay: float) -> Any:
     """distributed's `slowinc`, which a worker can have without our tests."""

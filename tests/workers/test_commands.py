@@ -22,6 +22,8 @@ from hubfleet.api import labels
 
 from .conftest import until
 
+pytestmark = pytest.mark.long
+
 COMPUTE = """
 from distributed import Client
 with Client(timeout=60) as client:

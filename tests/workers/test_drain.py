@@ -15,6 +15,8 @@ from distributed import Client, Scheduler
 
 from .conftest import Runs, until
 
+pytestmark = pytest.mark.long
+
 
 class Workers:
     """A real scheduler here, and real `dask worker` processes beside it."""

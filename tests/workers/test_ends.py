@@ -25,6 +25,8 @@ from hubfleet.workers.lease import LEASE_SECONDS
 
 from .conftest import GROUP, until
 
+pytestmark = pytest.mark.long
+
 CLUSTER = """
 from hubfleet.workers import MarathonCluster
 cluster = MarathonCluster(n_workers=2, cpus=0.1, lease_seconds=3)

@@ -14,6 +14,8 @@ from nbclient import NotebookClient
 
 from .conftest import GROUP, until
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "dask.ipynb"
 
 

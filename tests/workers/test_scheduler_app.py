@@ -14,6 +14,8 @@ from hubfleet.workers.far import ClusterNotFound
 
 from .conftest import GROUP, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def far(arguments: dict[str, Any]) -> AsyncIterator[MarathonCluster]:

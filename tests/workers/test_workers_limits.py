@@ -15,6 +15,8 @@ from hubfleet.workers import MarathonCluster
 from .conftest import GROUP, until
 from .test_cluster import has_workers
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
