@@ -110,16 +110,7 @@ class Transport(MarathonClient):
         failures = []
         for server in self.servers:
             try:
-                response: requests.Response = self.session.request(
-                    method,
-                    server.rstrip("/") + path,
-                    params=params,
-                    data=data.encode("utf-8") if data is not None else None,
-                    headers=self._headers(),
-                    auth=self.auth,
-                    timeout=self.timeout,
-                    verify=self.verify,
-                )
+                response = self._send(method, server, path, params, data)
             except OSError as error:  # requests' own; or a file of certificates cannot be read
                 failures.append(f"{server}: {_cause(error)}")
                 never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or (
@@ -141,6 +132,31 @@ class Transport(MarathonClient):
                 return response
             raise _error(response, f"{method} {path}")
         raise BackendUnreachable(f"no Marathon API answered {method} {path} ({'; '.join(failures)})")
+
+    def _send(
+        self, method: str, server: str, path: str, params: dict[str, Any] | None, data: str | None
+    ) -> requests.Response:
+        """Send a request to one server; where that is safe and the connection broke, once more.
+
+        A connection that was kept may be one that a server or proxy has just closed.
+        """
+        for attempt in range(2):
+            try:
+                response: requests.Response = self.session.request(
+                    method,
+                    server.rstrip("/") + path,
+                    params=params,
+                    data=data.encode("utf-8") if data is not None else None,
+                    headers=self._headers(),
+                    auth=self.auth,
+                    timeout=self.timeout,
+                    verify=self.verify,
+                )
+                break
+            except requests.exceptions.ConnectionError as error:
+                if attempt or method not in _SAFE_TO_REPEAT or not _broke(error):
+                    raise
+        return response
 
     def create_app(self, app_id: str, app: App, minimal: bool = True) -> AppStatus:
         """Submit a new app; its own id counts."""
@@ -273,6 +289,10 @@ def read_events(response: requests.Response) -> Iterator[dict[str, Any] | None]:
 def _refused(error: requests.exceptions.ConnectionError) -> bool:
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
+
+
+def _broke(error: requests.exceptions.ConnectionError) -> bool:
+    return bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
 
 
 def _cause(error: BaseException) -> str:

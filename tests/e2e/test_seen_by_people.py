@@ -99,6 +99,18 @@ def test_a_cancelled_start_can_be_made_again(hub: Hub) -> None:
     admin("DELETE", "/users/fails-later/server")
 
 
+def test_a_deleted_user_leaves_no_app(hub: Hub) -> None:
+    admin = AdminOf(hub)
+    admin("POST", "/users/leaver")
+    started = admin("POST", "/users/leaver/server")
+    assert started.status_code in (201, 202), started.text
+    ready(admin, "leaver", True)
+    place = "/v2/apps/jupyter/leaver/notebook"
+    assert admin.backend("GET", place).status_code == 200
+    assert admin("DELETE", "/users/leaver").status_code == 204
+    assert admin.backend("GET", place).status_code == 404
+
+
 def test_the_idle_culler_ends_idle_servers_but_not_those_that_are_kept(hub: Hub) -> None:
     admin = AdminOf(hub)
     for name in ("kept", "idle"):
