@@ -54,7 +54,7 @@ def test_what_the_next_attempt_does_not_mend(state: str, message: str, for_good:
 
 def test_a_failure_carries_the_output_to_the_user_and_not_to_the_log() -> None:
     failure = StartRefused("It <ended>.", reason="crashed", output="<script>secret of alice")
-    assert str(failure).endswith("It <ended>.")
+    assert "It <ended>." in str(failure)
     assert "secret" not in str(failure)
     assert "secret" not in str(failure.log_message)
     assert "<script>secret of alice" in failure.jupyterhub_message
