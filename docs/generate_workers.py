@@ -8,26 +8,17 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from generated import write
 
 from hubfleet.workers import MarathonCluster
 from hubfleet.workers.config import DEFAULTS
 from hubfleet.workers.options import WorkerOptions
 
 PAGE = Path(__file__).with_name("workers.md")
-BEGIN, END = "<!-- generated from the code by `make docs` -->", "<!-- end of what is generated -->"
-
-
-def rendered(page: str) -> str:
-    """Return a page with the reference of the present code in its place."""
-    before, mark, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"{PAGE.name} lacks the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
 
 
 def reference() -> str:
@@ -71,14 +62,5 @@ def parameters(docstring: str) -> Iterator[tuple[list[str], str]]:
             words.append(line.strip())
 
 
-def main() -> None:
-    """Write the page; say whether it has changed."""
-    page = PAGE.read_text()
-    new = rendered(page)
-    if new != page:
-        PAGE.write_text(new)
-    sys.stdout.write(f"{PAGE.name} {'is up to date' if new == page else 'was written'}\n")
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, reference())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site
 
 from hubfleet.workers import MarathonCluster
 
@@ -90,3 +91,17 @@ def arguments(backend: Any) -> dict[str, Any]:
 async def cluster(arguments: dict[str, Any]) -> AsyncIterator[MarathonCluster]:
     async with MarathonCluster(**arguments) as running:
         yield running
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A backend beside a hub that knows several users by their tokens."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    running = Site(folder)
+    try:
+        await running.backend.start()
+        yield running
+    finally:
+        await running.backend.destroy()
+        running.hub.close()

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,16 @@ def kernel(server: Any) -> Iterator[Kernel]:
         running.close()
 
 
+@contextlib.contextmanager
+def process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python that does not outlive its test, whatever that finds."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 async def is_clean(server: Any) -> None:
     """Wait until neither app nor task is there, by itself."""
     for _ in range(600):
@@ -124,7 +134,7 @@ async def test_a_script_that_is_ended_leaves_nothing(server: Any, tmp_path: Path
     # Who runs the tests in the background of a shell has SIGINT ignored, and hands that on.
     hears = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script.write_text(hears + CLUSTER + "print('computing', flush=True)\nimport time\ntime.sleep(600)\n")
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as running:
+    with process(str(script)) as running:
         assert running.stdout is not None
         assert await asyncio.to_thread(running.stdout.readline) == b"computing\n"
         running.send_signal(signal.Signals[signum])
@@ -145,7 +155,7 @@ print(child, flush=True)
 time.sleep(600)
 """
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as running:
+    with process("-c", code) as running:
         assert running.stdout is not None
         child = int(await asyncio.to_thread(running.stdout.readline))
         running.kill()
@@ -186,19 +196,6 @@ async def test_a_backend_that_was_away_longer_than_the_lease_finds_the_cluster_a
             await asyncio.sleep(0.9)
         assert not (await cluster.marathon_workers.refresh()).gone
         assert set(workers) == {before}
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    running = Site(folder)
-    try:
-        await running.backend.start()
-        yield running
-    finally:
-        await running.backend.destroy()
-        running.hub.close()
 
 
 async def test_the_workers_of_an_expired_token_end(

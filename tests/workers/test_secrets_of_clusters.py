@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,6 @@ from hubfleet.workers import MarathonCluster
 
 ALICE, TEACHER, BOB = "token-of-alice", "token-of-a-teacher", "token-of-bob"
 GROUP = "/jupyter/alice/dask"
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    running = Site(folder)
-    try:
-        await running.backend.start()
-        yield running
-    finally:
-        await running.backend.destroy()
-        running.hub.close()
 
 
 def secrets_of(cluster: MarathonCluster) -> list[str]:
