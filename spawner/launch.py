@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from tornado.httpclient import HTTPClientError, HTTPRequest
-
 from hubfleet.api.errors import BackendError
 from hubfleet.api.status import FAILED_STATES, AppStatus, Event, Task
 from hubfleet.api.watcher import StateUnknown
@@ -22,6 +20,7 @@ from . import progress
 from .diagnosis import is_for_good, last_lines, unreachable_hub
 from .errors import StartRefused
 from .listeners import stranger_at
+from .probe import status_of
 from .submission import Submission
 
 log = logging.getLogger("hubfleet.spawner.launch")
@@ -158,20 +157,12 @@ class Launch:
 
     async def _probe(self, address: str) -> bool:
         """Return when the server answers anything but an error of its own."""
-        request = HTTPRequest(
-            address + self.api_path,
-            connect_timeout=2,
-            request_timeout=5,
-            follow_redirects=False,
-            ssl_options=self.tls,
-        )
         pause = _PROBE_FIRST
         while True:
             try:
-                response = await self.link.http.fetch(request, raise_error=False)
-                if response.code < 500:
+                if await status_of(address + self.api_path, self.tls) < 500:
                     return True
-            except (OSError, HTTPClientError) as error:
+            except OSError as error:
                 log.debug("%s does not answer yet: %s", address, type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _PROBE_MOST)

@@ -12,8 +12,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
-
 from hubfleet.api.client import Client
 from hubfleet.api.status import QueueItem
 from hubfleet.api.watcher import Watcher
@@ -26,7 +24,6 @@ FIRST_SIGHT_SECONDS = 5.0
 """How long after a link was made its spawners wait for the first full picture."""
 
 _QUEUE_FRESH_SECONDS = 1.5
-_PROBES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,6 @@ class Link:
         self.watcher = Watcher(self.client, group=address.group or "/")
         self.reaper = Reaper(self.client)
         self.follower = Follower(self.watcher)
-        # Of its own, since the shared client of the process admits 10 requests at once.
-        self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=_PROBES_AT_ONCE)
         self._queue: dict[str, QueueItem] = {}
         self._queue_read_at = float("-inf")
         self._queue_lock = asyncio.Lock()
@@ -110,7 +105,6 @@ class Link:
         await self.follower.close()
         await self.reaper.close()
         await self.watcher.close()
-        self.http.close()
         self.client.close()
 
     @property
