@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
 
 def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "import hubfleet.api.cli, hubfleet.spawner, hubfleet.workers\n"
+    code = "import hubfleet.api.cli, hubfleet.spawner.spawner, hubfleet.workers\n"
     code += "import hubfleet.backend.service as service; print(service.__file__)"
     assert python(code, tmp_path).startswith(str(tmp_path))
 
@@ -71,7 +71,7 @@ def test_a_notebook_image_needs_no_hub(wheel: Path, tmp_path: Path) -> None:
 def test_a_hub_needs_no_dask(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = "import sys; sys.modules['dask'] = sys.modules['distributed'] = None\n"
-    code += "import hubfleet.spawner, hubfleet.backend.cli, hubfleet.backend.service"
+    code += "import hubfleet.spawner.spawner, hubfleet.backend.cli, hubfleet.backend.service"
     python(code, tmp_path)
 
 

@@ -24,7 +24,7 @@ from ports import free_port
 _NURSERY = """
 import json, os, signal, sys
 from jupyterhub.app import JupyterHub
-import hubfleet.spawner, jupyterhub.proxy, sqlalchemy.dialects.sqlite, alembic.command
+import hubfleet.spawner.spawner, jupyterhub.proxy, sqlalchemy.dialects.sqlite, alembic.command
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
     order = json.loads(line)

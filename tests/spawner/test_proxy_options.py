@@ -16,6 +16,14 @@ from ports import free_port
 from hubfleet.spawner.proxy_options import take_over
 
 
+def test_the_proxy_starts_without_the_hub_and_the_spawner() -> None:
+    """A hub gives its proxy ten seconds to listen, and cannot start without."""
+    code = "import sys, hubfleet.spawner.proxy; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "configurable_http_proxy" in done.stdout.split()
+    assert not {"jupyterhub", "sqlalchemy", "pydantic", "marathon"} & set(done.stdout.split())
+
+
 def test_what_is_not_about_encryption_is_left_as_it_came() -> None:
     arguments = ["--ip", "127.0.0.1", "--port", "8000", "--log-level", "INFO"]
     rest, encryption = take_over(arguments)
