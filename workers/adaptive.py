@@ -165,6 +165,7 @@ class WorkersAdaptive(Adaptive):
             elif _now() >= self._hold_until:
                 self._allowed, self._hold = math.inf, _HOLD_FIRST
                 self.cluster.trouble.over("refused")
+                self.cluster.marathon_workers.limit = ""
 
     async def scale_down(self, workers: list[str]) -> None:
         """Take workers away by the drain path; one that has become busy stays."""
@@ -194,7 +195,9 @@ class WorkersAdaptive(Adaptive):
         self._allowed = growth.granted
         self._hold_until = _now() + self._hold
         self._hold = min(self._hold * 2, _HOLD_MOST)
-        self.cluster.trouble.say("refused", f"{limit_sentence(wanted, growth)} (the load asks for them)")
+        sentence = f"{limit_sentence(wanted, growth)} (the load asks for them)"
+        self.cluster.marathon_workers.limit = sentence
+        self.cluster.trouble.say("refused", sentence)
 
 
 def _now() -> float:

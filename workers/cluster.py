@@ -48,7 +48,8 @@ class MarathonCluster(ClusterScaling, ClusterViews, Cluster):  # type: ignore[mi
     url
         Address of the backend; by default ``HUBFLEET_URL``.
     token
-        Credential at the backend; by default ``JUPYTERHUB_API_TOKEN``, and '' for none.
+        Credential at the backend; by default ``JUPYTERHUB_API_TOKEN``, and '' for none. A Marathon with
+        basic authentication takes ``"Basic ann:secret"``.
     group
         Group for the cluster's apps; by default ``HUBFLEET_DASK_GROUP``.
     owner

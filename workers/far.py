@@ -21,6 +21,7 @@ from .deployments import until_over
 from .groups import DEFAULT
 from .options import ADDRESS_VARIABLE
 from .patience import LOCK_SECONDS
+from .place import credential_of
 from .scheduler_app import build_scheduler_app, security_of
 from .settings import ClusterSettings
 from .states import GroupState
@@ -78,7 +79,7 @@ class FarScheduler:
         Conflict
             There is a cluster of this name.
         """
-        token = self.marathon.transport.auth_token
+        token = credential_of(self.marathon)
         try:
             await self.marathon.create_app(build_scheduler_app(self.settings, options, token), LOCK_SECONDS)
         except Conflict as refusal:

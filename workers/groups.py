@@ -191,8 +191,8 @@ class WorkerGroup:
         if self.adapts and self.adaptive is not None:
             most = self.adaptive.maximum
             bounds = (self.adaptive.minimum, None if most == math.inf else int(most))
-        waiting_for = self.marathon_workers.waiting_for
-        return GroupState(self.workers, len(self.observed), bounds, waiting_for, self.nworkers)
+        app = self.marathon_workers
+        return GroupState(self.workers, len(self.observed), bounds, app.waiting_for, self.nworkers, app.limit)
 
     async def look_why(self) -> None:
         """Find out what the instances wait for that have no task."""

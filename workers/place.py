@@ -16,12 +16,15 @@ from .checks import text
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 (the name of a variable)
 """The server's own token at the hub, set by JupyterHub."""
 
+_BASIC = "Basic "
+"""With which a token begins that is a name and a password; no token of a hub has a blank in it."""
+
 _PREFIX = "JUPYTERHUB_SERVICE_PREFIX"
 _PLAIN_LINK = "{scheme}://{host}:{port}/status"
 
 
 def backend_client(url: str | None, token: str | None) -> Client:
-    """Return the client of the backend.
+    """Return the client of the backend; a token such as ``Basic ann:secret`` is a name and a password.
 
     Raises
     ------
@@ -32,7 +35,19 @@ def backend_client(url: str | None, token: str | None) -> Client:
     # An empty token is an answer: a Marathon that asks for none.
     if token is None:
         token = _given("token", token, TOKEN, "the credential at the backend ('' if it asks for none)")
-    return Client(where, token=token or None, threads=4)
+    if not token.startswith(_BASIC):
+        return Client(where, token=token or None, threads=4)
+    username, colon, password = token.removeprefix(_BASIC).partition(":")
+    if not (username and colon):
+        # Not with the value, which is a secret.
+        raise ValueError("a token that begins with 'Basic ' must go on with a name, a colon and a password")
+    return Client(where, username=username, password=password, threads=4)
+
+
+def credential_of(marathon: Client) -> str:
+    """Return the token with which `backend_client` makes a client like this one."""
+    transport = marathon.transport
+    return f"{_BASIC}{':'.join(transport.auth)}" if transport.auth else transport.auth_token or ""
 
 
 def dask_group(group: str | None) -> str:

@@ -81,6 +81,9 @@ class Resizing(ABC):
     drain_seconds: float
     count: Count
     tell: Callable[[str], None]
+    limit = ""
+    """Why there are fewer workers than were asked for; empty if there are as many."""
+
     _lock: asyncio.Lock
     _killed: frozenset[str]
     _hopeless = ""
@@ -115,7 +118,7 @@ class Resizing(ABC):
         each = self.options.nworkers
         tasks = tasks_for(n, each)
         async with self._lock:
-            self._hopeless = ""
+            self._hopeless = self.limit = ""
             for _ in range(_ROUNDS):
                 count = await self._present()
                 if count.instances == tasks:
@@ -123,11 +126,16 @@ class Resizing(ABC):
                 if count.instances < tasks:
                     growth = await self._grow(tasks)
                     if growth.refusal:
-                        self.tell(limit_sentence(n, growth.in_workers(each)))
+                        self.tell_limit(n, growth.in_workers(each))
                         break
                 elif not await self._shrink(count.instances - tasks):
                     break
             return self.count.instances * each
+
+    def tell_limit(self, wanted: int, growth: Growth) -> None:
+        """Tell the user that there will not be as many workers as were asked for."""
+        self.limit = limit_sentence(wanted, growth)
+        self.tell(self.limit)
 
     async def _scale_up(self, n: int) -> Growth:
         """Have at least `n` workers, or as many of them as are allowed."""

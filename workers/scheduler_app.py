@@ -25,7 +25,7 @@ CPUS, MEM = 0.5, 1024.0
 KILL_GRACE_SECONDS = 30
 
 
-def build_scheduler_app(settings: ClusterSettings, options: Mapping[str, Any], token: str | None) -> App:
+def build_scheduler_app(settings: ClusterSettings, options: Mapping[str, Any], token: str) -> App:
     """Return the app of a scheduler.
 
     Parameters
@@ -60,7 +60,7 @@ def build_scheduler_app(settings: ClusterSettings, options: Mapping[str, Any], t
             **scheduler_environment(settings.security),
             SPEC_VARIABLE: json.dumps(spec),
             environment.BACKEND_URL: ",".join(settings.marathon.urls),
-            TOKEN: token or "",
+            TOKEN: token,
         },
         labels=own,
         networks=[Network(mode="host")],

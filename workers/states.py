@@ -26,6 +26,8 @@ class GroupState:
         Why instances have no task yet, as far as it is known.
     nworkers
         How many workers are in one task.
+    limit
+        Why there are fewer workers than were asked for; empty if there are as many.
     """
 
     workers: Mapping[str, str] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class GroupState:
     bounds: tuple[int, int | None] | None = None
     waiting_for: str = ""
     nworkers: int = 1
+    limit: str = ""
 
     @property
     def waiting(self) -> int:
@@ -63,9 +66,9 @@ class GroupState:
     @property
     def hint(self) -> str:
         """What is missing, as a sentence; empty where nothing is."""
-        if not self.waiting:
-            return ""
-        return f"{self.waiting} waiting for room" + (f": {self.waiting_for}" if self.waiting_for else "")
+        why = f": {self.waiting_for}" if self.waiting_for else ""
+        waiting = f"{self.waiting} waiting for room{why}" if self.waiting else ""
+        return "; ".join(filter(None, (waiting, self.limit)))
 
     def to_message(self) -> dict[str, Any]:
         """Return it as plain values."""

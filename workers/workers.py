@@ -29,7 +29,7 @@ from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .listening import listen
 from .options import WorkerOptions
 from .patience import LOCK_SECONDS, patiently
-from .resizing import Growth, Resizing, fitting, limit_sentence, sentence_of
+from .resizing import Growth, Resizing, fitting, sentence_of
 from .tls import checked_security, worker_environment
 from .whose import check_reachable, scheduler_of
 
@@ -50,7 +50,7 @@ class MarathonWorkers(Resizing):
         Client, or URL, of the backend; by default ``HUBFLEET_URL``.
     token
         Credential at the backend, where no client is given; by default ``JUPYTERHUB_API_TOKEN``,
-        and '' for none.
+        '' for none, and ``"Basic ann:secret"`` for a name and a password.
     group
         The group in which the app is made, such as ``/jupyter/alice/dask``; by default
         ``HUBFLEET_DASK_GROUP``.
@@ -233,7 +233,7 @@ class MarathonWorkers(Resizing):
             if fits is None or fits >= tasks:
                 raise
             created = await self.marathon.create_app(self._definition(fits), LOCK_SECONDS)
-            self.tell(limit_sentence(n, Growth(fits, sentence_of(refusal)).in_workers(each)))
+            self.tell_limit(n, Growth(fits, sentence_of(refusal)).in_workers(each))
             return created
 
     def close(self, timeout: float = 20.0) -> Any:

@@ -12,6 +12,7 @@ from distributed import Client, LocalCluster, Scheduler, Security
 from hubfleet.api.app import App
 from hubfleet.api.errors import Locked, NotFound
 from hubfleet.workers import MarathonWorkers
+from hubfleet.workers.place import backend_client, credential_of
 
 from .conftest import GROUP, until
 
@@ -154,3 +155,16 @@ async def test_what_becomes_of_the_workers_is_known_without_asking(
             await until(lambda: workers.count.instances == 1, 60, "somebody else's word is known")
             await backend.client.delete_app(workers.app_id)
             await until(lambda: "were removed, by somebody else" in caplog.text, 60, "its end is told")
+
+
+async def test_a_name_and_a_password_go_where_a_token_goes(backend: Any) -> None:
+    """Our backend takes a token for the password of anybody; a Marathon has names and passwords."""
+    client = backend_client(backend.url, f"Basic anybody:{backend.admin_token}")
+    assert await client.list_apps() == []
+    assert credential_of(client) == f"Basic anybody:{backend.admin_token}"
+    client.close()
+    assert credential_of(backend.client) == backend.admin_token
+    assert credential_of(backend_client(backend.url, "")) == ""
+    with pytest.raises(ValueError, match=r"must go on with a name, a colon and a password$") as refused:
+        backend_client(backend.url, "Basic a-secret")
+    assert "a-secret" not in str(refused.value)

@@ -51,8 +51,13 @@ async def test_scaling_beyond_the_limit_scales_to_the_limit_and_says_who_has_wha
             "there will be 3 workers and not 100: the user alice may have 4 instances in all" in caplog.text
         )
         assert "(1 by /jupyter/alice/notebook)" in caplog.text
+        # The widget and the cluster's page say it too, for as long as it is so.
+        sentence = "there will be 3 workers and not 100"
+        assert sentence in cluster._scaling_status()
+        assert sentence in cluster._repr_html_()
         await cluster.scale(2)
         await has_workers(cluster, 2)
+        assert sentence not in cluster._scaling_status()
 
 
 async def test_a_cluster_that_begins_with_too_many_has_as_many_as_are_allowed(
