@@ -46,6 +46,29 @@ c.Spawner.cmd = [{str(Path(sys.executable).with_name("jupyterhub-singleuser"))!r
 c.Spawner.ip = "127.0.0.1"
 c.SimpleLocalProcessSpawner.home_dir_template = "{{folder}}/homes/{{{{username}}}}"
 """
+# Its class has the name of ours, whose configuration would be its. It makes Docker containers only,
+# which the driver of processes does not run: with `WITHOUT_CONTAINERS` its client leaves them out.
+JMARATHON = """
+import collections, collections.abc
+collections.Iterable = collections.abc.Iterable  # which it looks for, and Python has had elsewhere since 3.10
+ours = c.pop("MarathonSpawner")
+c.JupyterHub.spawner_class = "jmarathonspawner.marathonspawner.MarathonSpawner"
+c.MarathonSpawner.marathon_host = ours.marathon_host
+c.MarathonSpawner.marathon_user_name = "bench"
+c.MarathonSpawner.marathon_user_password = ours.marathon_token
+c.MarathonSpawner.app_prefix = {name!r}
+c.MarathonSpawner.network_mode = "HOST"
+c.MarathonSpawner.cmd = "exec jupyterhub-singleuser --allow-root --ip=127.0.0.1 --port=$PORT0"
+c.MarathonSpawner.custom_env = [{{"HOME": "{folder}"}}]
+"""
+WITHOUT_CONTAINERS = """
+from jmarathonspawner.marathon import MarathonClient
+create_app = MarathonClient.create_app
+def create_without_container(client, app_id, app):
+    app.container = None
+    return create_app(client, app_id, app)
+MarathonClient.create_app = create_without_container
+"""
 REAL_SERVERS = """
 c.Spawner.args = ["--allow-root"]
 c.MarathonSpawner.home_dir = "{folder}/homes/{{user_segment}}"

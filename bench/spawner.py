@@ -4,13 +4,16 @@ Method: real hubs, proxies and backends, one hub for each spawner, all alive at 
 order of chance. *Starts*: one person at a time logs in by the form, presses start, and looks at the server;
 the clock runs from the first request to the server's answer through the proxy. The spawners are ours with a
 backend that forks from its template (prefork), ours with executed servers (exec) and JupyterHub's
-SimpleLocalProcessSpawner; the limit is `jupyterhub-singleuser` executed without a hub. *Processor time of
-the hub*, and *storms*, in which all log in at the same moment: the servers are stubs (one process answers
-at all their addresses, and the backend's driver starts nothing), so that the hub is what is measured; the
-limit is a spawner that does nothing but name an address. A storm is repeated with a backend each of whose
-answers comes 2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what people feel
-and what a busy machine adds to, and the loop's processor time between two wake-ups is the hub's own part of
-it. *Polls*: 5,000 spawners in one process, of a backend that runs their apps; the limit is a dictionary.
+SimpleLocalProcessSpawner, and in some of the rounds jmarathonspawner, which speaks to the same backend: with
+nothing but its `collections` fault repaired it fails, as it can start Docker containers only and the backend
+runs processes, so that it is measured with a client that leaves the container out, too; its servers are then
+forked as ours are. The limit is `jupyterhub-singleuser` executed without a hub. *Processor time of the hub*,
+and *storms*, in which all log in at the same moment: the servers are stubs (one process answers at all their
+addresses, and the backend's driver starts nothing), so that the hub is what is measured; the limit is a
+spawner that does nothing but name an address. A storm is repeated with a backend each of whose answers comes
+2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what people feel and what a
+busy machine adds to, and the loop's processor time between two wake-ups is the hub's own part of it.
+*Polls*: 5,000 spawners in one process, of a backend that runs their apps; the limit is a dictionary.
 """
 
 from __future__ import annotations
@@ -33,8 +36,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from bare_server import HubHandler, bare_start, server_environment
 from conftest import RunningBackend
+from driven import last_line
 from figures import quantile
-from measured_hub import LOCAL, MARATHON, NOTHING, REAL_SERVERS, MeasuredHub, cpu_seconds
+from measured_hub import (
+    JMARATHON,
+    LOCAL,
+    MARATHON,
+    NOTHING,
+    REAL_SERVERS,
+    WITHOUT_CONTAINERS,
+    MeasuredHub,
+    cpu_seconds,
+)
 from measuring import Part, arguments, run
 from ports import free_port
 from rest import Rest
@@ -47,6 +60,8 @@ from hubfleet.backend.service import base_environment
 SERVER = ["jupyterhub-singleuser"]
 AT_ONCE = 10  # starts under way while the hub's processor time is counted
 STARTS = "login to ready, one at a time"
+OLD, OLD_AS_IT_COMES = "jmarathonspawner, without containers", "jmarathonspawner"
+OLD_OPTIONS = {"cpu": 1, "mem": "1G", "image": "none"}  # what its form sends; without them it does not start
 SHARES = {"starts": 0.4, "storms": 0.45, "polls": 0.15}  # of the time
 COST = "the hub's processor time for a start"
 
@@ -67,13 +82,14 @@ class StubBackend(RunningBackend):
 # -- starts of real servers --------------------------------------------------------------
 
 
-async def starts(part: Part, folder: Path, rounds: int) -> None:
-    """Measure login to ready, with real servers."""
+async def starts(part: Part, folder: Path, rounds: int, old_rounds: int) -> None:
+    """Measure login to ready, with real servers; in so many of the rounds with the old spawner, too."""
     for name, goal in (("prefork", 0.15), ("exec", 1.05)):
         part.ratio(STARTS, f"{name}, wall", "local, wall", goal, limit="bare, wall")
         part.ratio(
             STARTS, f"{name}, cpu of the server", "local, cpu of the server", limit="bare, cpu of the server"
         )
+    part.ratio(STARTS, "prefork, wall", f"{OLD}, wall", limit="bare, wall")
     part.ratio(STARTS, "local, wall", "bare, wall", ours=False, to_a_limit=True)
     part.ratio(STARTS, "exec, wall", "bare, wall", to_a_limit=True)
     settings = folder / "backend.py"
@@ -89,9 +105,12 @@ async def starts(part: Part, folder: Path, rounds: int) -> None:
             ("prefork", MARATHON + REAL_SERVERS.replace("{prefork}", "true")),
             ("exec", MARATHON + REAL_SERVERS.replace("{prefork}", "false")),
             ("local", LOCAL),
+            (OLD, JMARATHON + WITHOUT_CONTAINERS),
+            (OLD_AS_IT_COMES, JMARATHON),
         ):
-            text = extra.format(name=name, folder=folder / name)
-            hubs[name] = MeasuredHub(folder, name, backend, SERVER, text)
+            own = name.replace(", ", "-").replace(" ", "-")
+            text = extra.format(name=own, folder=folder / own)
+            hubs[name] = MeasuredHub(folder, own, backend, SERVER, text)
             stack.push_async_callback(hubs[name].destroy)
         await asyncio.gather(*(hub.start() for hub in hubs.values()))
         async with asyncio.timeout(120):
@@ -101,7 +120,9 @@ async def starts(part: Part, folder: Path, rounds: int) -> None:
         stack.callback(tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1").stop)
         ways = {name: partial(one_start, hub, visitors) for name, hub in hubs.items()}
         ways["bare"] = partial(one_bare, f"http://127.0.0.1:{port}", folder)
-        await part.in_turns(STARTS, ways, rounds)
+        few = {name: way for name, way in ways.items() if name not in (OLD, OLD_AS_IT_COMES)}
+        await part.in_turns(STARTS, few, rounds - old_rounds)
+        await part.in_turns(STARTS, ways, old_rounds, warm_up=0)
         found = await templates(backend)
         started = len(part.figures[STARTS, "prefork, wall"].samples)
         if found["executed"] or found["cold"] or found["forked"] < started:
@@ -125,7 +146,10 @@ async def one_start(hub: MeasuredHub, visitors: Visitors) -> Mapping[str, float]
     """Let somebody new log in and start a server."""
     name = f"person{next(_numbers)}"
     await hub.noted()
-    seconds = await Visitor(visitors, hub.url, name).start()
+    try:
+        seconds = await Visitor(visitors, hub.url, name).start(OLD_OPTIONS if "jmarathon" in hub.name else {})
+    except RuntimeError as error:
+        raise RuntimeError(f"{last_line(hub.log, 'Error: ')} ({error})") from None
     noted = await hub.noted()
     used = cpu_seconds(hub.last_process(name))
     await hub.stop_server(name)
@@ -269,7 +293,7 @@ async def main() -> None:
 async def measure(part: Part, name: str, folder: Path) -> None:
     """Measure one of the three."""
     if name == "starts":
-        await starts(part, folder, 3 if part.quick else 10)
+        await starts(part, folder, *((3, 1) if part.quick else (10, 2)))
     elif name == "storms":
         sizes = (3, 20, 10) if part.quick else (3, 200, 25)
         await storms(part, folder, *sizes)

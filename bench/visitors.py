@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlencode
 
 from tornado.httpclient import HTTPResponse
@@ -36,8 +40,13 @@ class Visitor:
         self.client, self.url, self.name = visitors.client, url, name
         self.cookies: dict[tuple[str, str], str] = {}
 
-    async def start(self) -> float:
+    async def start(self, options: Mapping[str, Any] = MappingProxyType({})) -> float:
         """Log in, start the server, and look at it; return the seconds from the first to the last.
+
+        Parameters
+        ----------
+        options
+            What is chosen for the server, where there is something to choose.
 
         Raises
         ------
@@ -49,7 +58,8 @@ class Visitor:
         form = urlencode({"username": self.name, "password": "bench", "_xsrf": self._xsrf})
         await self._ask("POST", "/hub/login", (302,), form, "application/x-www-form-urlencoded")
         await self._ask("GET", "/hub/home", (200,))  # renews the token that API calls carry
-        await self._ask("POST", f"/hub/api/users/{self.name}/server", (201,), "{}", "application/json")
+        chosen = json.dumps(dict(options))
+        await self._ask("POST", f"/hub/api/users/{self.name}/server", (201,), chosen, "application/json")
         await self._ask("GET", f"/user/{self.name}/api", (200,))
         return time.perf_counter() - begun
 
