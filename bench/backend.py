@@ -107,13 +107,23 @@ class Backend:
             env={**os.environ, "HUBFLEET_BACKEND_TOKEN": TOKEN},
             stderr=(self.state.parent / "log").open("ab"),
         )
+        await self._answers()
+        return time.perf_counter() - begun
+
+    async def _answers(self) -> None:
         while True:
             try:
                 await (await Connection(self.port).open()).ask("GET", "/ping")
-                return time.perf_counter() - begun
+                return
             except OSError:
                 assert self.process.poll() is None, (self.state.parent / "log").read_text()
                 await asyncio.sleep(0.005)
+
+    async def ready(self) -> None:
+        """Return when it answers, whatever became of it in a phase that was given up."""
+        if self.process.poll() is not None:
+            await self.start()
+        await self._answers()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -343,6 +353,8 @@ async def main() -> None:
         try:
             for phase, share in PHASES.items():
                 async with part.phase(phase.__name__, share):
+                    if phase is not empty:
+                        await backend.ready()
                     await phase(part, backend, sizes)
         finally:
             backend.end_all()

@@ -52,7 +52,12 @@ def main() -> None:
 
 def parts(path: Path) -> Mapping[str, Any]:
     """Return the records in a results file."""
-    return {name: with_ratios(part) for name, part in json.loads(path.read_text())["parts"].items()}
+    found = json.loads(path.read_text())
+    if "benches" not in found:
+        sys.exit(
+            f"{path} is of an older bench, and cannot be compared with; `make bench-quick` makes a new one"
+        )
+    return {name: with_ratios(part) for name, part in found["parts"].items()}
 
 
 if __name__ == "__main__":

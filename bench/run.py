@@ -50,6 +50,9 @@ BENCHES = {
 }
 """The scripts, in the order in which the page shows them; what is kept free here is for those to come."""
 
+END = PATIENCE + 0.25
+"""Times its seconds after which a script is told to end: its phases should have ended by themselves."""
+
 MOST = Seconds(5 * 60, 30 * 60)
 """How long all of them may take together."""
 
@@ -100,7 +103,7 @@ class Run:
             seed, seconds = self.chance.randrange(1 << 32), self.seconds_of(name)
             command = [sys.executable, str(HERE / f"{name}.py"), f"--seed={seed}", f"--seconds={seconds}"]
             command += [f"--into={self.folder / name}.json", *(["--quick"] if self.quick else [])]
-            self.outcomes[name] = outcome = guarded(command, PATIENCE * seconds)
+            self.outcomes[name] = outcome = guarded(command, END * seconds)
             print(
                 f"{name}: {outcome.wall:.0f} s of {seconds:.0f} s, {outcome.cpu:.0f} s of processor time"
                 + (f"; UNFINISHED: {outcome.failure}" if outcome.failure else "")

@@ -128,7 +128,7 @@ check.main()
 
 def checked(folder: Path, now: Part) -> subprocess.CompletedProcess[str]:
     results = folder / "now.json"
-    write(results, {"parts": {now.name: now.record(done=True)}})
+    write(results, {"benches": {}, "parts": {now.name: now.record(done=True)}})
     command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results"), "--results", str(results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
@@ -146,7 +146,7 @@ def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
 ) -> None:
     committed = {"x": part_of(STEADY, STEADY).record(done=True)}
     write(tmp_path / "results" / "2026-01-01-quick.json", {"parts": {"x": {}}})
-    write(tmp_path / "results" / "2026-01-02-quick.json", {"parts": committed})
+    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
     write(tmp_path / "results" / "2026-01-03.json", {"parts": {"x": {}}})  # a long run
     found = checked(tmp_path, part_of(now, STEADY))
     assert found.returncode == status, found.stderr
@@ -158,3 +158,7 @@ def test_without_committed_results_the_check_says_what_makes_them(tmp_path: Path
     found = checked(tmp_path, part_of(STEADY, STEADY))
     assert found.returncode == 1
     assert "`make bench-quick` makes them" in found.stderr
+    write(tmp_path / "results" / "2026-01-01-quick.json", {"parts": {}})
+    found = checked(tmp_path, part_of(STEADY, STEADY))
+    assert found.returncode == 1
+    assert "2026-01-01-quick.json is of an older bench" in found.stderr
