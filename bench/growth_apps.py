@@ -154,18 +154,12 @@ async def limits(part: Growth, folder: Path) -> None:
     """Measure what stands beside an app that is made."""
     rounds = [await empty_requests(CONNECTIONS, 1000) for _ in range(3)]
     commit = statistics.median(commits_of(folder / "limit.sqlite", 1000))
-    name = "an empty handler and two commits"
-    for curve, seconds in (
-        ("made, until the answer", [CONNECTIONS / one["rate"] + 2 * commit for one in rounds]),
-        ("processor time of one, made and running", [one["cpu"] + 2 * commit for one in rounds]),
-    ):
-        part.line(GROUP, curve, name if curve.startswith("made") else f"{name}, processor time", seconds)
-    part.line(
-        GROUP,
-        "processor time of one, read",
-        "an empty handler, processor time",
-        [one["cpu"] for one in rounds],
-    )
+    wall = [CONNECTIONS / one["rate"] + 2 * commit for one in rounds]
+    part.line(GROUP, "made, until the answer", "an empty handler, two commits", wall)
+    cpu = [one["cpu"] + 2 * commit for one in rounds]
+    part.line(GROUP, "processor time of one, made and running", "the processor time of that", cpu)
+    cpu = [one["cpu"] for one in rounds]
+    part.line(GROUP, "processor time of one, read", "that of an empty handler", cpu)
 
 
 async def main() -> None:

@@ -65,7 +65,9 @@ def draw(part: Mapping[str, Any], group: str, path: Path) -> list[Path]:
     """Draw one climb, a panel for each thing that was measured; return the two files."""
     curves = [curve for curve in part["curves"] if curve["group"] == group and curve["points"]]
     names = list(dict.fromkeys(curve["name"] for curve in curves))
-    looks = dict(zip(dict.fromkeys(curve["series"] for curve in curves), LOOKS, strict=False))
+    # Ours first, whatever had the first turn, so that it looks alike in all pictures.
+    series = sorted({curve["series"] for curve in curves}, key=lambda one: (not one.startswith("ours"), one))
+    looks = dict(zip(series, LOOKS, strict=False))
     rows = math.ceil(len(names) / COLUMNS)
     with mpl.rc_context(STYLE):
         figure, panels = pyplot.subplots(
@@ -94,7 +96,7 @@ def _panel(
 ) -> None:
     """Draw the curves of one name, what fits them, and the limits beside them."""
     unit = curves[0]["unit"]
-    for curve in curves:
+    for curve in sorted(curves, key=lambda curve: list(looks).index(curve["series"])):
         marker, dashes, grey = looks[curve["series"]]
         points = [point for point in curve["points"] if point["median"] > 0]
         medians = [point["median"] for point in points]

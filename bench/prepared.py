@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rest import Rest
+import requests
 
 APPS_AT_ONCE = 250
 PATIENCE_SECONDS = 300
@@ -114,20 +114,27 @@ async def add_apps(url: str, token: str, like_id: str, like: str, names: Sequenc
     like_id
         The app which is copied, and `like` its user.
     """
-    rest = Rest(url, token)
-    app = (await rest.get(f"/v2/apps/{like_id}"))["app"]
+
+    async def ask(method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"token {token}"}
+        answer = await asyncio.to_thread(
+            requests.request, method, url + path, json=body, headers=headers, timeout=PATIENCE_SECONDS
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    app = (await ask("GET", f"/v2/apps/{like_id}"))["app"]
     text = json.dumps({name: value for name, value in app.items() if name not in _TOLD_BY_THE_BACKEND})
     for first in range(0, len(names), APPS_AT_ONCE):
         apps = [json.loads(text.replace(like, name)) for name in names[first : first + APPS_AT_ONCE]]
         for each in apps:
             for port in each.get("portDefinitions") or ():
                 port["port"] = 0
-        answer = await rest("PUT", "/v2/apps", apps)
-        assert answer.status_code == 200, answer.text
+        await ask("PUT", "/v2/apps", apps)
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while await rest.get("/v2/deployments"):
+            while await ask("GET", "/v2/deployments"):
                 await asyncio.sleep(0.1)
-    found = {each["id"]: each["tasks"] for each in (await rest.get("/v2/apps?embed=apps.tasks"))["apps"]}
+    found = {each["id"]: each["tasks"] for each in (await ask("GET", "/v2/apps?embed=apps.tasks"))["apps"]}
     prepared = []
     for name in names:
         app_id = f"/{like_id}".replace(like, name)
