@@ -314,11 +314,10 @@ class RunningServer(Linked, LifeTraits, Spawner):
         task = newest_running(status)
         if task is None or self.server is None:
             return False
-        if task.id != self._task_id:
-            self._task_id = task.id
-            self._store_state()
+        self._task_id = task.id
         place = urlsplit(url_of(self._scheme, task.host, task.ports[0]))
         if (self.server.ip, self.server.port) == (place.hostname, place.port):
+            self._store_state()
             return True
         if stranger := await stranger_at(task.host, task.ports[0], status):
             self.log.warning(
@@ -328,7 +327,8 @@ class RunningServer(Linked, LifeTraits, Spawner):
         self.log.warning("%s has moved from %s to %s", self._log_name, self.server.host, place.netloc)
         self.server.ip, self.server.port = place.hostname, place.port
         if self.orm_spawner is not None:
-            self.user.db.commit()
+            self.orm_spawner.state = self.get_state()
+            self.user.db.commit()  # both at once: after a machine's restart all its servers have moved
         proxy = (getattr(self.user, "settings", None) or {}).get("proxy")
         if proxy is not None and self.ready:
             # If this fails, JupyterHub's own periodic check of the routes does it later.
