@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from figures import shown, with_ratios
@@ -80,11 +80,10 @@ def _losses(results: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[st
             if count := len(figure["failures"]):
                 tried, said = count + figure["count"], cell(figure["failures"][-1])
                 failed.append(f"{where} failed {count} times of {tried}: {said}")
+        cut += _ratios_cut(name, part["ratios"])
         for ratio in part["ratios"]:
             where = f"`{name}`, {ratio['group']}: {ratio['name']}"
-            if "value" not in ratio:
-                cut.append(f"{where} beside {ratio['of']}: {cell(ratio['why'])}")
-            elif ratio_missed(ratio):
+            if ratio_missed(ratio):
                 missed.append(
                     f"{where} is {ratio['value']:.3g} times {ratio['of']}, the goal is {goal_of_ratio(ratio)}"
                 )
@@ -95,6 +94,17 @@ def _losses(results: Mapping[str, Any], parts: Mapping[str, Any]) -> Iterator[st
         yield ""
         yield from [f"- {sentence}" for sentence in sentences] or ["Nothing, in this run."]
         yield ""
+
+
+def _ratios_cut(name: str, ratios: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Tell each ratio that is lacking as something failed, and how many are as there was no time."""
+    lacking = [ratio for ratio in ratios if "value" not in ratio]
+    failed = [ratio for ratio in lacking if "failed" in ratio["why"]]
+    for ratio in failed:
+        what = f"{ratio['group']}: {ratio['name']} beside {ratio['of']}"
+        yield f"`{name}`, {what}: {cell(ratio['why'])}"
+    if count := len(lacking) - len(failed):
+        yield f"`{name}`: {count} of {len(ratios)} ratios, of which a figure is lacking (`–` in their table)"
 
 
 def lost_to_a_peer(ratio: Mapping[str, Any]) -> bool:

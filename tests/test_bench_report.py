@@ -25,12 +25,14 @@ def part_of(name: str) -> Part:
     part.ratio("starts", "ours", "theirs", goal=1.05)
     part.ratio("starts", "ours", "fork", to_a_limit=True)
     part.ratio("starts", "ours", "never measured")
+    part.ratio("starts", "ours", "broken")
     part.ratio("starts", "theirs", "fork", ours=False)
     part.goal("starts", "ours", at_most=1.0)
     part.add("starts", "ours", [2.0] * 3)
     part.add("starts", "theirs", [1.0] * 3)
     part.add("starts", "fork", [0.5] * 3)
     part.failed("starts", "theirs", RuntimeError("it broke"))
+    part.failed("starts", "broken", RuntimeError("it broke"))
     part.cut("memory: no time")
     part.measured_with({"a-peer": "1.2"})
     return part
@@ -81,7 +83,8 @@ def test_what_is_lost_missed_failed_or_lacking_is_told_first(results: dict[str, 
     lacking = section(text, "What was not measured")
     assert "- `y`: it was not run" in lacking
     assert "- `x`: memory: no time" in lacking
-    assert "- `x`, starts: ours beside never measured: never measured was not measured" in lacking
+    assert "- `x`: 1 of 5 ratios, of which a figure is lacking" in lacking
+    assert "- `x`, starts: ours beside broken: broken failed 1 times: RuntimeError: it broke" in lacking
 
 
 def test_a_report_says_on_what_and_how_it_was_measured(results: dict[str, Any]) -> None:
