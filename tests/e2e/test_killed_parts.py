@@ -60,17 +60,16 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """The hub whose parts are killed one after the other; the last test ends it."""
     extra = "c.JupyterHub.cleanup_servers = True\nc.Spawner.poll_interval = 1\n"
     hub = make_hub(tmp_path_factory.mktemp("lasting"), extra)
-    try:
-        hub.start()
-        yield hub
-    finally:
-        hub.stop()
+    yield hub
+    hub.stop()
 
 
 @pytest.fixture
 def served(lasting: Hub) -> tuple[Hub, Person, psutil.Process]:
     """The hub with one person whose server runs."""
     hub = lasting
+    if hub.process is None or hub.process.poll() is not None:
+        hub.start()
     person = Person(hub.url, "carol", hub.password)
     person.login()
     if not (person.server() or {}).get("ready"):
