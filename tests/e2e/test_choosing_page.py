@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jupyterhub
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from browsing import log_in
@@ -142,7 +143,8 @@ async def test_a_refused_choice_comes_back_with_its_errors_said(page: Page, hub:
 
 async def test_a_named_servers_refusal_shows_its_own_choice(page: Page, hub: Hub) -> None:
     await log_in(page, hub, "names")
-    await page.goto(f"{hub.url}/hub/spawn/names/second?opt-profile=large&opt-mem=99999")
+    prefix = "opt-" if jupyterhub.version_info[0] > 5 else ""
+    await page.goto(f"{hub.url}/hub/spawn/names/second?{prefix}profile=large&{prefix}mem=99999")
     await expect(page.get_by_label("Memory (MiB)")).to_have_value("99999")
     await page.get_by_label("Memory (MiB)").evaluate("element => element.removeAttribute('max')")
     await page.get_by_label("Memory (MiB)").fill("77777")

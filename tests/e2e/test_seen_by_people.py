@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import jupyterhub
 import pytest
 import requests
 from hub import Hub
@@ -59,7 +60,8 @@ def test_a_failed_start_is_explained_wherever_one_looks(hub: Hub) -> None:
     answer = admin("POST", "/users/fails/server")
     assert answer.status_code == 500
     assert SENTENCE in answer.json()["message"], "the API says it"
-    assert OUTPUT in answer.json()["message"]
+    if jupyterhub.version_info[0] > 5:  # there it says no more than the log
+        assert OUTPUT in answer.json()["message"]
 
     person = Person(hub.url, "fails-late", hub.password)
     person.login()
