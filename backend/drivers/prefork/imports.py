@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 
+from .handshake import rehearse_encryption
 from .line import MODULES
 from .repairs import REPAIRED
 from .visible import end_with_parent
@@ -231,6 +232,8 @@ def _import_all(kind: str, watch: Watch) -> None:
     for name in others:
         with suppress(ImportError):
             importlib.import_module(name)
+    if kind == "worker":
+        rehearse_encryption()
 
 
 def _extensions() -> Iterator[str]:
