@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from driven import last_line
 from family import Family, descended, spent
+from journey import Failed
+from journeys import CLOSE, CLUSTERS, wait_until_gone
 
 from workers import FULL, GATEWAY, KINDS, LIMITS, QUICK, ways
 
@@ -67,6 +70,29 @@ def test_a_family_ends_with_all_that_left_their_parents() -> None:
         for process in (parent, stranger):
             process.kill()
             process.wait()
+
+
+def test_a_journey_is_over_when_nothing_is_left_that_was_not_there_before() -> None:
+    family = Family.new()
+    there, came = (subprocess.Popen(["sleep", "600"], env=family.environment()) for _ in range(2))
+    try:
+        wait_until_gone(family, {there.pid, came.pid}, 10)
+        with pytest.raises(Failed, match=f"still .*pid={came.pid}"):
+            wait_until_gone(family, {there.pid}, 0.1)
+        came.kill()
+        came.wait()
+        wait_until_gone(family, {there.pid}, 10)
+    finally:
+        for process in (there, came):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("way", CLUSTERS)
+def test_the_cells_of_a_journey_are_python(way: str) -> None:
+    settings = {"address": "http://127.0.0.1:1", "proxy_address": "gateway://127.0.0.1:2"}
+    compile(CLUSTERS[way].format(settings=settings), way, "exec")
+    assert way in CLOSE
 
 
 def test_the_last_error_of_a_log_is_told(tmp_path: Path) -> None:
