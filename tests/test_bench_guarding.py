@@ -59,7 +59,8 @@ class Running:
         script = folder / "script.py"
         script.write_text(SCRIPT.format(bench=str(BENCH), into=str(self.into), then=then))
         command = [sys.executable, "-c", RUNNER, str(BENCH), str(script), str(seconds), str(grace)]
-        self.runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environment = {**os.environ, "TMPDIR": str(folder)}
+        self.runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.processes: list[psutil.Process] = []
 
     def begun(self) -> int:
