@@ -50,7 +50,7 @@ BENCHES = {
     "growth_apps": Seconds(10, 90),
     "growth_workers": Seconds(20, 110),
 }
-"""The scripts, in the order in which the page shows them; what is kept free here is for those to come."""
+"""The scripts, in the order in which the page shows them."""
 
 END = PATIENCE + 0.25
 """Times its seconds after which a script is told to end: its phases should have ended by themselves."""
