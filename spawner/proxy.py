@@ -3,7 +3,8 @@
 It decodes the path of a request and encodes it anew, which turns ``@`` into ``%40`` and
 ``%2F`` into ``/``: a user whose name holds an ``@`` gets 404 from their own server. It
 collects an answer before it passes it on, so that the progress of a start is shown when
-it is over, and ends one that takes longer than 20 seconds. And it has ten requests under way
+it is over, and ends one that takes longer than 20 seconds. It tells a browser of no subprotocol of a
+websocket. And it has ten requests under way
 at most. Here paths and answers go on as they
 come; encryption and the routing by host, which a hub may ask for, are there. Run it as
 ``python -m hubfleet.spawner.proxy``, with the options of ``configurable-http-proxy``; when
@@ -73,6 +74,14 @@ class StreamingHandler(ProxyHandler):
         if self.encryption is not None and urlsplit(url).scheme in {"https", "wss"}:
             request.ssl_options = self.encryption
         return request
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Return what the target, which was asked first, has chosen of what a browser offers.
+
+        A browser that offers some and is told of none hangs up, as on the dashboards of Dask.
+        """
+        chosen = self.ws_client.selected_subprotocol if self.ws_client else None
+        return chosen if chosen in subprotocols else None
 
     async def call_proxy(self, path: str | None = None) -> None:
         """Answer a request with what its target answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from ports import free_port
+from tornado.websocket import WebSocketProtocol13, websocket_connect
 
 
 class Upstream(ThreadingHTTPServer):
@@ -41,6 +43,21 @@ class Answers(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "4")
             self.end_headers()
             self.wfile.write(b"late")
+        elif self.path == "/socket":
+            offered = self.headers["Sec-WebSocket-Protocol"].split(",")
+            self.send_response(101)
+            for name, value in (
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                (
+                    "Sec-WebSocket-Accept",
+                    WebSocketProtocol13.compute_accept_value(self.headers["Sec-WebSocket-Key"]),
+                ),
+                ("Sec-WebSocket-Protocol", offered[0].strip()),
+            ):
+                self.send_header(name, value)
+            self.end_headers()
+            self.rfile.read(1)  # until the other end hangs up, or says something
         elif self.path == "/empty":
             self.send_response(304)
             self.end_headers()
@@ -130,6 +147,14 @@ def test_the_first_part_arrives_before_the_second_is_sent(proxy: int, upstream: 
     upstream.first_part_was_read.set()
     assert answer.read() == b"second"
     connection.close()
+
+
+async def test_a_browser_is_told_which_subprotocol_the_target_has_chosen(proxy: int) -> None:
+    """As the dashboards of Dask have it, which offer two and hang up when they are told of none."""
+    async with asyncio.timeout(60):
+        socket = await websocket_connect(f"ws://127.0.0.1:{proxy}/socket", subprotocols=["bokeh", "a-token"])
+    assert socket.selected_subprotocol == "bokeh"
+    socket.close()
 
 
 def test_a_target_that_is_gone_is_a_503() -> None:
