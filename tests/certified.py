@@ -40,6 +40,12 @@ async def relaying(port: int, context: ssl.SSLContext | None = None) -> AsyncIte
         yield own
 
 
+_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
 @dataclass
 class Authority:
     """A certificate authority of a test, and what it has signed."""
@@ -54,6 +60,13 @@ class Authority:
 
     def _sign(self, name: x509.Name, key: ec.EllipticCurvePublicKey, ca: bool) -> x509.Certificate:
         begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+        # Python 3.13 wants to see which key has signed, and that it may.
+        usage = dict.fromkeys(_USAGES, False) | {
+            "key_cert_sign": ca,
+            "crl_sign": ca,
+            "digital_signature": True,
+        }
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return (
             x509.CertificateBuilder()
@@ -65,6 +78,9 @@ class Authority:
             .not_valid_after(begin + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(signer, critical=False)
+            .add_extension(x509.KeyUsage(**usage), critical=True)
             .sign(self.key, hashes.SHA256())
         )
 
