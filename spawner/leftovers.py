@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyterhub import orm
-from sqlalchemy.orm import joinedload
 
 from hubfleet.api import labels
 from hubfleet.api.client import Client
@@ -47,12 +46,13 @@ class Owned:
         """Read a hub's database; a session of SQLAlchemy."""
         app_ids, names = set(), set()
         with db.no_autoflush:
-            rows = db.query(orm.Spawner).filter(orm.Spawner.server_id.is_not(None))
-            for spawner in rows.options(joinedload(orm.Spawner.user)):
-                if app_id := (spawner.state or {}).get("app_id"):
+            # Columns and no objects, which would take the loop of a hub with 500 servers 80 ms.
+            rows = db.query(orm.Spawner.state, orm.Spawner.name, orm.User.name).join(orm.Spawner.user)
+            for state, server, user in rows.filter(orm.Spawner.server_id.is_not(None)):
+                if app_id := (state or {}).get("app_id"):
                     app_ids.add(app_id)
                 else:
-                    names.add((spawner.user.name, spawner.name or ""))
+                    names.add((user, server or ""))
         return cls(frozenset(app_ids), frozenset(names))
 
     def holds(self, app: AppStatus) -> bool:
