@@ -48,7 +48,9 @@ class Owned:
         with db.no_autoflush:
             # Columns and no objects, which would take the loop of a hub with 500 servers 80 ms.
             rows = db.query(orm.Spawner.state, orm.Spawner.name, orm.User.name).join(orm.Spawner.user)
-            for state, server, user in rows.filter(orm.Spawner.server_id.is_not(None)):
+            rows = rows.filter(orm.Spawner.server_id.is_not(None))
+            # JupyterHub does not say of its type of `state` that queries with it can be kept.
+            for state, server, user in rows.execution_options(compiled_cache=None):
                 if app_id := (state or {}).get("app_id"):
                     app_ids.add(app_id)
                 else:
