@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import RunningBackend
 from driving import Site
+from launching import Home
 from ports import backend_ports
 from rest import Rest
 
@@ -25,6 +26,14 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     site = Site(tmp_path / "state")
     yield site
     await site.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """The state directory of launchers; they and what they started end with the test."""
+    home = Home(tmp_path / "state")
+    yield home
+    home.close()
 
 
 @pytest.fixture(scope="module")
