@@ -234,6 +234,7 @@ def scheduler_app(what: Deployment, urls: Sequence[str], group: str) -> App:
         instances=1,
         env={
             **scheduler_environment(what.security),
+            **place.trusted(),
             BACKEND_URL: ",".join(urls),
             DASK_GROUP: group,
             **({place.TOKEN: what.token} if what.token else {}),

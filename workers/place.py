@@ -19,12 +19,17 @@ TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 (the name of a variable)
 _BASIC = "Basic "
 """With which a token begins that is a name and a password; no token of a hub has a blank in it."""
 
+_AUTHORITIES = "REQUESTS_CA_BUNDLE"
+"""The usual name for the file of the certificate authorities that a site trusts."""
+
 _PREFIX = "JUPYTERHUB_SERVICE_PREFIX"
 _PLAIN_LINK = "{scheme}://{host}:{port}/status"
 
 
 def backend_client(url: str | None, token: str | None) -> Client:
     """Return the client of the backend; a token such as ``Basic ann:secret`` is a name and a password.
+
+    An ``https`` address is trusted by the authorities of `trusted`, if there are any, else by the usual ones.
 
     Raises
     ------
@@ -35,13 +40,20 @@ def backend_client(url: str | None, token: str | None) -> Client:
     # An empty token is an answer: a Marathon that asks for none.
     if token is None:
         token = _given("token", token, TOKEN, "the credential at the backend ('' if it asks for none)")
+    verify = trusted().get(_AUTHORITIES, True)
     if not token.startswith(_BASIC):
-        return Client(where, token=token or None, threads=4)
+        return Client(where, token=token or None, verify=verify, threads=4)
     username, colon, password = token.removeprefix(_BASIC).partition(":")
     if not (username and colon):
         # Not with the value, which is a secret.
         raise ValueError("a token that begins with 'Basic ' must go on with a name, a colon and a password")
-    return Client(where, username=username, password=password, threads=4)
+    return Client(where, username=username, password=password, verify=verify, threads=4)
+
+
+def trusted() -> dict[str, str]:
+    """Return the variable that names the authorities trusted here, for an app that asks the backend too."""
+    file = os.environ.get(_AUTHORITIES)
+    return {_AUTHORITIES: file} if file else {}
 
 
 def credential_of(marathon: Client) -> str:

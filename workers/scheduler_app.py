@@ -14,7 +14,7 @@ from hubfleet.api import environment, labels
 from hubfleet.api.app import App, Network, PortDefinition
 from hubfleet.api.ids import scheduler_app_id
 
-from .place import TOKEN
+from .place import TOKEN, trusted
 from .settings import ClusterSettings
 from .tls import scheduler_environment, scheduler_security
 
@@ -58,6 +58,7 @@ def build_scheduler_app(settings: ClusterSettings, options: Mapping[str, Any], t
         instances=1,
         env={
             **scheduler_environment(settings.security),
+            **trusted(),
             SPEC_VARIABLE: json.dumps(spec),
             environment.BACKEND_URL: ",".join(settings.marathon.urls),
             TOKEN: token,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from certified import authority, relaying
 from distributed.client import FutureCancelledError
 
-from hubfleet.api.errors import Conflict
+from hubfleet.api.errors import BackendUnreachable, Conflict
 from hubfleet.workers import MarathonCluster
 from hubfleet.workers.far import ClusterNotFound
 
@@ -132,3 +135,21 @@ async def test_one_that_cannot_start_is_said_so_with_its_own_words(
     with pytest.raises(ClusterNotFound, match=r"'far' is away: it ended: .* 5000 cpus asked"):
         await MarathonCluster("far", scheduler="app", **{**arguments, "n_workers": 1, "cpus": 5000})
     assert await backend.client.list_apps() == []
+
+
+async def test_a_backend_with_certificates_of_the_sites_own_is_trusted_by_notebook_and_scheduler(
+    arguments: dict[str, Any], backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = authority(tmp_path / "authority")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*ours.issue("server"))
+    async with relaying(backend.port, context) as port:
+        there = {**arguments, "url": f"https://127.0.0.1:{port}", "n_workers": 1}
+        with pytest.raises(BackendUnreachable, match="certificate"):
+            await MarathonCluster("far", scheduler="app", **there)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", ours.file)
+        async with (
+            MarathonCluster("far", scheduler="app", **there) as cluster,
+            cluster.get_client() as client,
+        ):
+            assert await client.submit(sum, [1, 2]) == 3
