@@ -3,12 +3,11 @@
 It decodes the path of a request and encodes it anew, which turns ``@`` into ``%40`` and
 ``%2F`` into ``/``: a user whose name holds an ``@`` gets 404 from their own server. It
 collects an answer before it passes it on, so that the progress of a start is shown when
-it is over, and ends one that takes longer than 20 seconds. It tells a browser of no subprotocol of a
-websocket. And it has ten requests under way
-at most. Here paths and answers go on as they
-come; encryption and the routing by host, which a hub may ask for, are there. Run it as
-``python -m hubfleet.spawner.proxy``, with the options of ``configurable-http-proxy``; when
-a release of it no longer needs the repair, use that.
+it is over, and ends one that takes longer than 20 seconds. Of a websocket it tells a browser
+no subprotocol, and makes text of its bytes. And it has ten requests under way at most. Here
+paths, answers and messages go on as they come; encryption and the routing by host, which a
+hub may ask for, are there. Run it as ``python -m hubfleet.spawner.proxy``, with the options
+of ``configurable-http-proxy``; when a release of it no longer needs the repair, use that.
 """
 
 from __future__ import annotations
@@ -82,6 +81,13 @@ class StreamingHandler(ProxyHandler):
         """
         chosen = self.ws_client.selected_subprotocol if self.ws_client else None
         return chosen if chosen in subprotocols else None
+
+    def on_message(self, message: str | bytes) -> None:
+        """Hand on what a browser says; that is bytes in the subprotocol of JupyterLab's kernels."""
+        if self.ws_client:
+            if self.target:
+                self.proxy.update_last_activity(self.target["prefix"])
+            self.ws_client.write_message(message, binary=isinstance(message, bytes))
 
     async def call_proxy(self, path: str | None = None) -> None:
         """Answer a request with what its target answers."""

@@ -57,7 +57,8 @@ class Answers(BaseHTTPRequestHandler):
             ):
                 self.send_header(name, value)
             self.end_headers()
-            self.rfile.read(1)  # until the other end hangs up, or says something
+            kind = self.rfile.read(1)  # of the first message: 0x81 is text, 0x82 is bytes
+            self.wfile.write(b"\x81\x02" + kind.hex().encode())
         elif self.path == "/empty":
             self.send_response(304)
             self.end_headers()
@@ -154,6 +155,16 @@ async def test_a_browser_is_told_which_subprotocol_the_target_has_chosen(proxy: 
     async with asyncio.timeout(60):
         socket = await websocket_connect(f"ws://127.0.0.1:{proxy}/socket", subprotocols=["bokeh", "a-token"])
     assert socket.selected_subprotocol == "bokeh"
+    socket.close()
+
+
+@pytest.mark.parametrize(("message", "kind"), [("text", "81"), (b"bytes", "82")])
+async def test_what_a_browser_says_goes_on_as_what_it_is(proxy: int, message: str | bytes, kind: str) -> None:
+    """As JupyterLab's kernels have it, whose messages are bytes once there is a subprotocol."""
+    async with asyncio.timeout(60):
+        socket = await websocket_connect(f"ws://127.0.0.1:{proxy}/socket", subprotocols=["kernels"])
+        await socket.write_message(message, binary=isinstance(message, bytes))
+        assert await socket.read_message() == kind
     socket.close()
 
 
