@@ -48,6 +48,8 @@ class Launch:
         After so many ends of its process the start has failed.
     secrets
         What must not be shown of the server's output.
+    patience
+        How long the start was given in all, as it is told to the user. Seconds.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Launch:
         tls: ssl.SSLContext | None = None,
         most_failures: int = 3,
         secrets: Iterable[str] = (),
+        patience: float = 60.0,
     ) -> None:
         self.link, self.app, self.told = submission.link, submission.app, submission.told
         self.api_path = api_path
         self.tls = tls
         self.most_failures = most_failures
         self.secrets = tuple(secrets)
+        self.patience = patience
         self.failures = 0
         self.task_id: str | None = None
         """The task that was seen last; after `run` the one that serves."""
@@ -299,7 +303,7 @@ class Launch:
         if hub_url := unreachable_hub(output):
             return no_way_to_hub(hub_url, lines)
         return StartRefused(
-            f"Your server did not start within {timeout:.0f} seconds: {self._submission.outlook}. "
+            f"Your server did not start within {self.patience:.0f} seconds: {self._submission.outlook}. "
             "Try again later; an administrator can raise c.Spawner.start_timeout.",
             reason="start-timeout",
             status_code=504,

@@ -94,6 +94,7 @@ class ServerLife(RunningServer):
             tls=self._tls,
             most_failures=self.start_failures,
             secrets=(self.api_token,),
+            patience=self.start_timeout,
         )
         try:
             address = await launch.run(ends_at - clock())

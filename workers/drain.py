@@ -69,8 +69,13 @@ async def drain(worker: Worker) -> None:
     that one waits for an end which nobody brings about.
     """
     joined = worker.status != Status.init
-    if _works(worker):
-        await _hand_over(worker.scheduler, worker.address, worker)
+    handing = asyncio.create_task(_hand_over(worker.scheduler, worker.address, worker), name="hand over")
+    # A worker whose scheduler has ended closes by itself; a question that is on its way then would
+    # look for the scheduler for half a minute.
+    while _works(worker) and not handing.done():
+        await asyncio.wait({handing}, timeout=_LOOK_SECONDS)
+    handing.cancel()
+    await asyncio.wait({handing})
     # What still runs has been given to others by now, or nobody wants it: it ends with the process.
     closing = asyncio.create_task(worker.close(executor_wait=False, reason="SIGTERM"), name="close")
     done, _ = await asyncio.wait({closing}, timeout=CLOSE_SECONDS)

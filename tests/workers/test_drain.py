@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client, Scheduler
@@ -161,4 +162,23 @@ async def test_a_worker_that_was_dismissed_before_does_not_wait_for_what_runs(
         await workers.scheduler.close()
         await until(lambda: "scheduler-close" in (workers.folder / "first.log").read_text())
         assert await asyncio.wait_for(workers.terminate("first"), 10) == 0
+        del future
+
+
+async def test_a_worker_that_is_dismissed_while_it_asks_does_not_wait_for_the_answer(
+    workers: Workers, runs: Runs
+) -> None:
+    async def never(**asked: Any) -> None:
+        await asyncio.Event().wait()
+
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        future = client.submit(runs.counting(pause=60), 3)
+        await until(lambda: any(runs.folder.iterdir()), what="the task runs")
+        workers.scheduler.handlers["retire_workers"] = never
+        ended = asyncio.create_task(workers.terminate("first"))
+        await until(lambda: "handing over" in (workers.folder / "first.log").read_text())
+        address = workers.scheduler.aliases["first"]
+        await workers.scheduler.remove_worker(address, stimulus_id="test", close=True)
+        assert await ended == 0
         del future
