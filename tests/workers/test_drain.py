@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, Scheduler
+from distributed import Client, Scheduler, Worker
+from distributed.core import Status
+
+from hubfleet.workers.drain import drain
 
 from .conftest import Runs, until
 
@@ -165,20 +168,20 @@ async def test_a_worker_that_was_dismissed_before_does_not_wait_for_what_runs(
         del future
 
 
-async def test_a_worker_that_is_dismissed_while_it_asks_does_not_wait_for_the_answer(
-    workers: Workers, runs: Runs
+async def test_a_worker_whose_scheduler_ends_while_it_asks_does_not_wait_for_the_answer(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(**asked: Any) -> None:
+    asked = asyncio.Event()
+
+    async def never(**_: Any) -> None:
+        """As a question that looks for a scheduler which is not there any more."""
+        asked.set()
         await asyncio.Event().wait()
 
-    await workers.add("first")
-    async with Client(workers.scheduler.address, asynchronous=True) as client:
-        future = client.submit(runs.counting(pause=60), 3)
-        await until(lambda: any(runs.folder.iterdir()), what="the task runs")
-        workers.scheduler.handlers["retire_workers"] = never
-        ended = asyncio.create_task(workers.terminate("first"))
-        await until(lambda: "handing over" in (workers.folder / "first.log").read_text())
-        address = workers.scheduler.aliases["first"]
-        await workers.scheduler.remove_worker(address, stimulus_id="test", close=True)
-        assert await ended == 0
-        del future
+    async with Worker(workers.scheduler.address, dashboard=False) as worker:
+        monkeypatch.setattr(worker.scheduler, "retire_workers", never, raising=False)
+        draining = asyncio.create_task(drain(worker))
+        await asyncio.wait_for(asked.wait(), 20)
+        await workers.scheduler.close()
+        await asyncio.wait_for(draining, 20)
+        assert worker.status == Status.closed
