@@ -22,7 +22,7 @@ from hubfleet.api.errors import BackendError
 from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
-STUBBORN = "trap '' TERM; touch deaf; while :; do sleep 0.05; done"
+STUBBORN = "trap '' TERM; touch deaf; exec sleep 1000"
 
 
 def task_id_of(process: psutil.Process) -> str:
