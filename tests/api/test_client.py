@@ -66,6 +66,7 @@ async def test_a_lock_is_told_from_a_name_that_is_taken_and_waited_for_or_overri
 ) -> None:
     client = backend.client
     await client.create_app(small("/l", cmd=STUBBORN, taskKillGracePeriodSeconds=1))
+    await client.create_app(small("/other", cpus=2))
     await backend.deaf(1)
     await settle(client)
     with pytest.raises(Conflict, match="already exists") as taken:
@@ -76,6 +77,7 @@ async def test_a_lock_is_told_from_a_name_that_is_taken_and_waited_for_or_overri
         await client.create_app(small("/l"))
     assert locked.value.deployments == (deletion.deployment_id,)
     assert (await client.create_app(small("/l", cpus=64), lock_seconds=60)).id == "/l"
+    # It waits for the other's cpus, and its deployment for it.
     with pytest.raises(Locked):
         await client.replace_app(small("/l", cpus=63))
     await client.replace_app(small("/l", cpus=0.02), force=True)
