@@ -29,6 +29,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 _HEARD = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM}
 PREFIX = "hb-"  # short, as paths of sockets are limited
+_PROJECT = Path(__file__).resolve().parent.parent  # of no use to those who read the results elsewhere
 GRACE_SECONDS = 30
 """How long a script that was told to end may take to end what it has started."""
 
@@ -156,7 +157,7 @@ def end_orphans(seconds: float = 30) -> list[str]:
         for child in children:
             with contextlib.suppress(psutil.Error):
                 if child.status() != psutil.STATUS_ZOMBIE:
-                    found.setdefault(child.pid, " ".join(child.cmdline())[:200])
+                    found.setdefault(child.pid, " ".join(child.cmdline()).replace(f"{_PROJECT}/", "")[:200])
                     child.kill()
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
