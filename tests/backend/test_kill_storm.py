@@ -8,8 +8,9 @@ import secrets
 from pathlib import Path
 
 import pytest
+from ports import hub_ports
 from rest import eventually
-from storm import Storm, leftovers, storm_backend
+from storm import PORTS, Storm, leftovers, storm_backend
 
 pytestmark = pytest.mark.long
 
@@ -20,9 +21,13 @@ ROUNDS = int(os.environ.get("HUBFLEET_KILL_ROUNDS", "200")) // 2
 async def test_nothing_is_lost_in_a_storm_of_kills(tmp_path: Path) -> None:
     seeds = [secrets.randbits(32) for _ in range(2)]
     print(f"seeds {seeds}, {2 * ROUNDS} rounds")
-    # Every port of theirs must be free, so they are none that a hub of another test may be given.
+    # Every port of theirs must be free, so they are of a range that no hub of another test is given.
+    first_port = int(hub_ports().partition("-")[0])
     forked = await asyncio.gather(
-        *(_storm(tmp_path / str(number), 30100 + 100 * number, seed) for number, seed in enumerate(seeds))
+        *(
+            _storm(tmp_path / str(number), first_port + PORTS * number, seed)
+            for number, seed in enumerate(seeds)
+        )
     )
     assert sum(forked) > 0, "tasks that a template could fork were executed, all of them"
 
