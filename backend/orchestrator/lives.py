@@ -113,6 +113,8 @@ class Lives:
                 self.end(instance)
         for instance, task_exit in found.ended:
             self._ended(instance, TaskEnd(task_exit))
+        for instance in recovery.advance(self._state.instances.values(), known):
+            self._state.put_instance(instance)
         strangers = self._state.strangers(found.unwanted)
         for task_id in strangers:
             log.warning("%s runs, but no app here knows it; it is left alone", task_id)

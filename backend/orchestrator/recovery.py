@@ -52,3 +52,21 @@ def compare(instances: Iterable[Instance], known: Mapping[str, TaskExit | None])
     for task_id in known.keys() - accounted:
         (found.unwanted if known[task_id] is None else found.left).add(task_id)
     return found
+
+
+def advance(instances: Iterable[Instance], known: Mapping[str, TaskExit | None]) -> list[Instance]:
+    """Give waiting instances the next ids that no task on the engine has, and return those that got one.
+
+    A store that was restored counts from where the copy was made, and tasks were started since: an id
+    that two tasks had would let one's end be taken for the other's.
+    """
+    advanced = []
+    for instance in instances:
+        before = instance.incarnation
+        while instance.condition is Condition.SCHEDULED and (
+            instance.task_id in known or fetch_id(instance.task_id) in known
+        ):
+            instance.incarnation += 1
+        if instance.incarnation != before:
+            advanced.append(instance)
+    return advanced

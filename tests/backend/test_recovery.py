@@ -6,7 +6,7 @@ from instances import instance
 
 from hubfleet.backend.drivers import TaskExit
 from hubfleet.backend.orchestrator.fetching import fetch_id
-from hubfleet.backend.orchestrator.recovery import Findings, compare
+from hubfleet.backend.orchestrator.recovery import Findings, advance, compare
 from hubfleet.backend.records import Condition
 
 
@@ -36,3 +36,11 @@ def test_tasks_of_nobody_are_unwanted_while_they_run_and_left_when_they_ended() 
     findings = compare([waits], {"a": None, "b": TaskExit("b", 0, None), waits.task_id: None})
     assert findings.unwanted == {"a", waits.task_id}
     assert findings.left == {"b"}
+
+
+def test_what_waits_is_given_no_id_that_a_task_has() -> None:
+    waits, fetches, free = (instance(Condition.SCHEDULED) for _ in range(3))
+    runs = instance()
+    known = {waits.task_id: None, fetch_id(fetches.task_id): None, runs.task_id: None}
+    assert advance([waits, fetches, free, runs], known) == [waits, fetches]
+    assert [each.incarnation for each in (waits, fetches, free, runs)] == [2, 2, 1, 1]

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -140,6 +141,10 @@ async def _none(counted: Awaitable[Counter[str]]) -> bool:
     return not await counted
 
 
+async def _equal(counted: Awaitable[Counter[str]], expected: Counter[str]) -> bool:
+    return await counted == expected
+
+
 async def test_a_store_that_was_moved_away_ends_nobodys_tasks(rest: Rest, backend: RunningBackend) -> None:
     await rest.create("/stranger")
     await rest.running("/stranger")
@@ -157,6 +162,30 @@ async def test_a_store_that_was_moved_away_ends_nobodys_tasks(rest: Rest, backen
         assert await task_ids(backend) == before
         await backend.kill()
     assert "no app here knows it; it is left alone" in backend.log.read_text()
+
+
+async def test_a_copy_that_is_put_back_gives_no_id_to_two_tasks(
+    rest: Rest, backend: RunningBackend, tmp_path: Path
+) -> None:
+    """What was started after the copy is ended, and none of it is taken for what follows."""
+    store = backend.state_dir / "backend.sqlite"
+    await rest.create("/copied", backoffSeconds=0)
+    (task,) = await rest.running("/copied")
+    await rest.deployed()
+    with sqlite3.connect(store) as database, sqlite3.connect(tmp_path / "copy") as copy:
+        database.backup(copy)
+    kill(backend.tasks()[0])
+    second, third = (task["id"].replace("._app.1", f"._app.{n}") for n in (2, 3))
+    await eventually(lambda: _equal(task_ids(backend), Counter([second])))
+    await backend.stop()
+    shutil.copy(tmp_path / "copy", store)
+    for left in ("-wal", "-shm"):
+        Path(f"{store}{left}").unlink(missing_ok=True)
+    await backend.start()
+    await eventually(lambda: _equal(task_ids(backend), Counter([third])))
+    assert [each["id"] for each in await rest.running("/copied")] == [third]
+    assert (await rest.app("/copied"))["lastTaskFailure"]["taskId"] == task["id"]
+    assert f"{second} runs on the engine, but no app here wants it" in backend.log.read_text()
 
 
 async def test_old_definitions_last_as_long_as_their_tasks(rest: Rest, backend: RunningBackend) -> None:
