@@ -74,7 +74,10 @@ class Authenticator:
         if known:
             return known[0]
         if self._hub is None:
-            raise Unidentified("the token is not known here")
+            raise Unidentified(
+                "the token is not known here, and no hub is asked whose it is: the backend's administrator "
+                "names one by c.Backend.hub_api_url"
+            )
         model = await self._hub(token, address)
         if model is None:
             raise Unidentified("the token is not known here, nor to the hub; it may have expired")

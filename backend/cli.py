@@ -58,6 +58,7 @@ _config_file = click.option(
 @_option("state_dir", metavar="DIRECTORY")
 @_option("hostname")
 @_option("prefix")
+@_option("hub_api_url", metavar="URL")
 @_option("token_file", metavar="FILE")
 @_option("accounts", type=_choice("accounts"))
 @_option("cpus", type=click.FloatRange(min=0.001))
@@ -180,13 +181,18 @@ def _log(level: str) -> None:
 
 
 def _hub(config: Backend) -> HubIdentity | None:
-    """Return how to ask the hub, when a hub started this."""
-    url, token = os.environ.pop("JUPYTERHUB_API_URL", None), os.environ.pop("JUPYTERHUB_API_TOKEN", None)
-    if not url or not token:
+    """Return how to ask the hub that the settings name, or else the one that started this."""
+    # The service's own token is of no use here: the hub is asked with the token that is asked about.
+    given, _ = os.environ.pop("JUPYTERHUB_API_URL", None), os.environ.pop("JUPYTERHUB_API_TOKEN", None)
+    url = config.hub_api_url or given
+    log = logging.getLogger("hubfleet.backend")
+    if not url:
+        log.info("no hub is asked whose tokens are (hub_api_url): users' own are not known here")
         return None
+    log.info("the hub at %s is asked whose tokens are", url)
     from .hub import HubTokens  # needs jupyterhub, which a backend without a hub need not have
 
-    return HubTokens(url, token, config.unknown_tokens_per_minute)
+    return HubTokens(url, config.unknown_tokens_per_minute)
 
 
 def _prepare(state_dir: Path) -> Path:

@@ -10,7 +10,7 @@ from traitlets import Bool, Enum, Float, Int, List, Unicode
 from .config_limits import LimitSettings
 from .config_tasks import TaskSettings
 from .orchestrator.service_ports import RANGE
-from .settings import PortRange, QuotaLimits, QuotasByName
+from .settings import HubApiUrl, PortRange, QuotaLimits, QuotasByName
 
 
 class Backend(LimitSettings, TaskSettings):
@@ -66,6 +66,18 @@ class Backend(LimitSettings, TaskSettings):
         It is the spawner's `app_prefix`: the apps of the user alice are under /<prefix>/alice.
 
             c.Backend.prefix = "hub-of-physics"
+        """,
+    ).tag(config=True)
+
+    hub_api_url = HubApiUrl(
+        None,
+        allow_none=True,
+        help="""Address of the hub's API, which is asked whose a token is; None is the hub that starts this.
+
+        Set it where something else than the hub starts the backend. Without it users' tokens, and so
+        those of their notebooks, open nothing: servers start, but no Dask workers.
+
+            c.Backend.hub_api_url = "http://127.0.0.1:8081/hub/api"
         """,
     ).tag(config=True)
 

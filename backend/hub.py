@@ -32,15 +32,13 @@ class HubTokens:
     ----------
     api_url
         The hub's API, such as ``http://127.0.0.1:8081/hub/api``.
-    api_token
-        The backend's own token at the hub.
     unknown_per_minute
         Unknown tokens from one address that the hub is asked about; ten times as many from
         all addresses. Tokens that were good before are always asked about.
     """
 
-    def __init__(self, api_url: str, api_token: str, unknown_per_minute: int = 60) -> None:
-        self._auth = HubAuth(api_url=api_url, api_token=api_token)
+    def __init__(self, api_url: str, unknown_per_minute: int = 60) -> None:
+        self._auth = HubAuth(api_url=api_url)
         self._words: Remembered[tuple[dict[str, Any] | None]] = Remembered(
             MOST_REMEMBERED, REMEMBERED_SECONDS
         )

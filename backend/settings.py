@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets import TraitError, TraitType
 
@@ -24,6 +25,23 @@ class PortRange(TraitType[tuple[int, int], Any]):
             case (int(first), int(last)) | [int(first), int(last)] if 0 < first <= last <= 65535:
                 return first, last
         raise TraitError(f"{value!r} is no range of ports such as '31000-32000'")
+
+
+class HubApiUrl(TraitType[str, Any]):
+    """The address of a hub's API."""
+
+    info_text = "the address of a hub's API such as 'http://127.0.0.1:8081/hub/api'"
+
+    def validate(self, obj: Any, value: Any) -> str:
+        """Return the address as `HubAuth` takes it."""
+        try:
+            url = urlsplit(value)
+            good = url.scheme in {"http", "https"} and url.hostname and url.path.rstrip("/").endswith("/api")
+        except (AttributeError, TypeError, ValueError):
+            good = False
+        if not good:
+            raise TraitError(f"c.Backend.{self.name} is {self.info_text}, with the path, not {value!r}")
+        return str(value).rstrip("/")
 
 
 class QuotaLimits(TraitType[dict[str, float | None], Any]):

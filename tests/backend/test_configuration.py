@@ -45,6 +45,9 @@ def test_a_list_may_be_added_to(tmp_path: Path) -> None:
         ("c.Backend.ports = (9, 1)", "(9, 1) is no range of ports"),
         ("c.Backend.ports = [0, 2]", "no range of ports"),
         ("c.Backend.port.append(1)", "read before it is set, or changed as if it were a list"),
+        ("c.Backend.hub_api_url = 'http://hub:8081'", "'http://127.0.0.1:8081/hub/api', with the path"),
+        ("c.Backend.hub_api_url = 'hub/api'", "is the address of a hub's API"),
+        ("c.Backend.hub_api_url = 8081", "is the address of a hub's API"),
         ("c.Backend.user_quota = 3", "c.Backend.user_quota is a dictionary, not 3"),
         ("c.Backend.app_quota = {'cpu': 3}", "limits instances, cpus, mem, gpus, not 'cpu'"),
         (

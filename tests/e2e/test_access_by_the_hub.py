@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from conftest import RunningBackend
 from hub import Hub
 from hubs import AdminOf
+from ports import backend_ports
 
 pytestmark = pytest.mark.long
 
@@ -70,6 +73,21 @@ def test_a_user_reaches_their_own_dask_apps_and_nothing_else(
         assert [each["id"] for each in admin.backend("GET", "/v2/apps").json()["apps"]] == [own]
     finally:
         assert dora("DELETE", f"/v2/apps{own}").status_code == 200
+
+
+async def test_a_backend_that_no_hub_started_asks_the_one_that_it_is_told_of(
+    hub: Hub, tokens: dict[str, str], tmp_path: Path
+) -> None:
+    backend = RunningBackend(tmp_path / "state", backend_ports(), **{"hub-api-url": f"{hub.url}/hub/api/"})
+    backend.options["accounts"] = "shared"
+    headers = {"Authorization": f"token {tokens['dora']}"}
+    try:
+        await backend.start()
+        for app_id, status in (("/jupyter/dora/dask/c", 201), ("/jupyter/emil/dask/c", 403)):
+            answer = requests.post(f"{backend.url}/v2/apps", json=app(app_id), headers=headers, timeout=30)
+            assert answer.status_code == status, answer.text
+    finally:
+        await backend.destroy()
 
 
 def test_a_token_that_may_do_less_runs_nothing(hub: Hub, tokens: dict[str, str]) -> None:
