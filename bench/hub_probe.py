@@ -75,9 +75,11 @@ class ProbeHandler(RequestHandler):
         """Answer, and note anew."""
         if _probe.task is None:
             _probe.task = asyncio.create_task(_probe.run())
-        self.finish(_probe.found())
-        gc.collect()  # what one measurement leaves is not the next one's work
+        found = _probe.found()
+        # What one measurement leaves is not the next one's work; collected after the answer, it would be.
+        gc.collect()
         _probe.restart()
+        self.finish(found)
 
 
 class ServersHandler(RequestHandler):

@@ -150,8 +150,8 @@ async def one_start(hub: MeasuredHub, visitors: Visitors) -> Mapping[str, float]
         seconds = await Visitor(visitors, hub.url, name).start(OLD_OPTIONS if "jmarathon" in hub.name else {})
     except RuntimeError as error:
         raise RuntimeError(f"{last_line(hub.log, 'Error: ')} ({error})") from None
-    noted = await hub.noted()
     used = cpu_seconds(hub.last_process(name))
+    noted = await hub.noted()
     await hub.stop_server(name)
     return {"wall": seconds, "cpu of the server": used, "cpu of the hub": noted.cpu}
 
