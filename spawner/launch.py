@@ -20,7 +20,7 @@ from . import progress
 from .diagnosis import is_for_good, last_lines, unreachable_hub
 from .errors import StartRefused
 from .listeners import stranger_at
-from .probe import status_of
+from .probe import pause_after, status_of
 from .submission import Submission
 
 log = logging.getLogger("hubfleet.spawner.launch")
@@ -29,7 +29,6 @@ Result = TypeVar("Result")
 
 _SIGHT_OF_NEW_APP_SECONDS = 2.0
 _FIRST_EXPLANATION_SECONDS, _NEXT_EXPLANATION_SECONDS = 1.0, 2.0
-_PROBE_FIRST, _PROBE_MOST = 0.05, 0.5  # seconds between two probes
 _OUTPUT_PATIENCE_SECONDS = 2.0
 
 
@@ -161,15 +160,15 @@ class Launch:
 
     async def _probe(self, address: str) -> bool:
         """Return when the server answers anything but an error of its own."""
-        pause = _PROBE_FIRST
+        clock = asyncio.get_running_loop().time
+        since = clock()
         while True:
             try:
                 if await status_of(address + self.api_path, self.tls) < 500:
                     return True
             except OSError as error:
                 log.debug("%s does not answer yet: %s", address, type(error).__name__)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _PROBE_MOST)
+            await asyncio.sleep(pause_after(clock() - since))
 
     async def _do_without(self, task: Task, place: str, stranger: str) -> None:
         """Wait for the end of a server whose port somebody else has: it cannot listen there."""

@@ -14,6 +14,7 @@ from tornado.httputil import HTTPInputError, parse_response_start_line
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 5.0
 _LONGEST_LINE = 4096
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between two probes
 
 
 async def status_of(url: str, tls: ssl.SSLContext | None = None) -> int:
@@ -46,3 +47,12 @@ async def status_of(url: str, tls: ssl.SSLContext | None = None) -> int:
         raise OSError(f"what answers at {place.netloc} does not speak HTTP") from error
     finally:
         writer.close()
+
+
+def pause_after(waited: float) -> float:
+    """Return the seconds until the next probe of a server that has been waited for so long, in seconds.
+
+    A tenth of that: no start takes much longer than its server does, and a server that is forked, and answers
+    after two tenths of a second, is seen as soon as one that is executed, and takes several.
+    """
+    return min(max(_SHORTEST_PAUSE, waited / 10), _LONGEST_PAUSE)

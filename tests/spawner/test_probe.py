@@ -10,7 +10,7 @@ import pytest
 from ports import free_port
 
 from hubfleet.spawner import probe
-from hubfleet.spawner.probe import status_of
+from hubfleet.spawner.probe import pause_after, status_of
 
 
 @contextlib.asynccontextmanager
@@ -67,3 +67,13 @@ async def test_a_line_is_never_ended_by_a_path() -> None:
     async with server(b"HTTP/1.1 200 OK\r\n\r\n") as (url, heard):
         await status_of(f"{url}/user/a\r\nX-Other: 1/api")
     assert b"\r\nX-Other" not in heard[0]
+
+
+def test_a_start_is_held_up_by_a_tenth_and_a_slow_server_is_asked_twice_a_second() -> None:
+    waited, probes = 0.0, 0
+    while waited < 20:
+        pause = pause_after(waited)
+        assert pause <= max(0.02, waited / 10)
+        waited, probes = waited + pause, probes + 1
+    assert probes < 100
+    assert pause_after(60) == 0.5
