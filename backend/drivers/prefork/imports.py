@@ -46,9 +46,11 @@ _WANTED = {
         "jupyter_server.serverapp",
         *(f"jupyter_server.services.{name}.handlers" for name in _SERVICES),
         *("jupyter_server.base.handlers", "jupyter_server.files.handlers", "jupyter_server.view.handlers"),
+        *("jupyter_server.kernelspecs.handlers", "jupyter_server.nbconvert.handlers"),
         "jupyter_server.services.shutdown",
         # What extensions import when they are asked for their parts.
         *("jupyterlab.labapp", "jupyterlab.extensions", "notebook_shim.nbserver"),
+        *("httpcore", "jupyter_lsp.virtual_documents_shadow"),
         *("IPython.core.interactiveshell", "jinja2.ext", "jupyter_core.migrate", "tornado.platform.asyncio"),
     ),
 }
