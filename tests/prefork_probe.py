@@ -73,6 +73,7 @@ same = {
     "shown environ": sorted(_file("environ").split("\0")),
     "shown arguments": _file("cmdline").split("\0"),
     "status": _status(),
+    "groups": _file("cgroup"),
     "signals": {str(s): repr(signal.getsignal(s)) for s in signal.valid_signals()},
     "cwd": os.getcwd(),
     "umask": [os.umask(0o022), os.umask(0o022)],
@@ -117,6 +118,11 @@ if end.isdigit():
     os._exit(int(end))
 elif end == "stay":
     time.sleep(600)
+elif end == "hoard":
+    held = []
+    while True:
+        held.append(bytearray(b"x" * (4 << 20)))
+        time.sleep(0.01)
 elif end == "raise":
     raise RuntimeError("the probe was told to")
 else:

@@ -60,8 +60,8 @@ class Finder:
 
     def ids_of(self, task_id: str) -> list[int]:
         """Return the ids of a task's processes, as cheaply as they can be found."""
-        if self._groups.bases:
-            return self._groups.processes(task_id)
+        if grouped := self._groups.processes(task_id):
+            return grouped
         return [process.pid for process in self.of_task(self._tasks[task_id])]
 
     def below(self, pid: int, but: Set[int]) -> list[Process]:

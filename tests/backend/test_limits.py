@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from conftest import RunningBackend
 from driving import DEADLINE, Site, kill_launcher, lives, next_exit, wait_until
 from rest import Rest, eventually
+from warm_templates import Warm, about
 
 from hubfleet.backend.drivers import TaskExit, TaskSpec
 from hubfleet.backend.drivers.isolation.cgroups import Groups
@@ -90,6 +92,23 @@ async def test_the_whole_task_ends_though_only_a_child_takes_too_much(
     await driver.start(task)
     ended = await exit_of(driver, task)
     assert (ended.signal, ended.out_of_memory) == (signal.SIGKILL, True)
+
+
+@pytest.mark.parametrize("control_groups", [True, False], ids=["groups", "guard"])
+async def test_a_task_forked_from_a_template_is_held_to_its_memory_too(
+    tmp_path: Path, control_groups: bool
+) -> None:
+    site = Warm(tmp_path / "state")
+    site.home.mkdir()
+    try:
+        driver = await open_with(site, control_groups)
+        task = replace(site.worker(PROBE_END="hoard"), mem=160)
+        await driver.start(task)
+        ended = await exit_of(driver, task)
+        assert ended.out_of_memory, ended.message
+        assert (await about(driver))["forked"] == 1
+    finally:
+        await site.close()
 
 
 @pytest.mark.parametrize("control_groups", [True, False], ids=["groups", "guard"])

@@ -86,46 +86,42 @@ class Asked:
     def settle(self, pid: int | None) -> None:
         """Hand the process on, or tell that there is none, which also ends one that comes yet."""
         forked = None
-        if pid is not None:
-            try:
-                memory = _write(self._order)
-            except OSError:
-                pass  # no room for it; then there is none for the process either
-            else:
-                os.set_blocking(self._outcome, False)
-                self._gate.setblocking(True)
-                forked = _Ordered(pid, self._gate.detach(), self._outcome, self._kind, memory)
-        if forked is None:
+        if pid is None:
             self._gate.close()
             os.close(self._outcome)
+        else:
+            os.set_blocking(self._outcome, False)
+            self._gate.setblocking(True)
+            forked = _Ordered(pid, self._gate.detach(), self._outcome, self._kind, self._order)
         self._arrived(forked)
 
 
 class _Ordered(Forked):
     """A process forked from a template, which is told its order with its release."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_order",)
 
-    def __init__(self, pid: int, gate: int, outcome: int, kind: str, memory: int) -> None:
+    def __init__(self, pid: int, gate: int, outcome: int, kind: str, order: Order) -> None:
         super().__init__(pid, gate, outcome, kind)
-        self._memory = memory
+        self._order = order
 
     def release(self) -> None:
-        """Let the process become the task; it is the first to hear of which."""
+        """Let the process become the task; it is the first to hear of which.
+
+        The order is read now and not before: its control groups are made for a process that is there.
+        """
         with socket.socket(fileno=self._gate) as gate:
             try:
-                socket.send_fds(gate, [b"g"], [self._memory])
+                memory = _write(self._order)
+                try:
+                    socket.send_fds(gate, [b"g"], [memory])
+                finally:
+                    os.close(memory)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # killed already; its end says so
             except OSError:
                 # It would end as if it had done its work. Nobody has reaped it, so the id is its own.
                 os.kill(self.pid, signal.SIGKILL)
-        os.close(self._memory)
-
-    def abandon(self) -> None:
-        """Let the process end without having done anything."""
-        super().abandon()
-        os.close(self._memory)
 
 
 def _write(order: Order) -> int:
