@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,18 @@ class Site:
 
     def user(self, token: str | None) -> Rest:
         return Rest(self.backend.url, token)
+
+
+@asynccontextmanager
+async def site_for_one(folder: Path) -> AsyncIterator[Site]:
+    """Yield a site that runs, for one test."""
+    site = Site(folder)
+    try:
+        await site.backend.start()
+        yield site
+    finally:
+        await site.backend.destroy()
+        site.hub.close()
 
 
 @contextmanager

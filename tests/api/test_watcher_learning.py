@@ -99,41 +99,42 @@ class CountingClient(Client):
         return await super().get_app(app_id)
 
 
-async def test_an_app_lives_and_ends_without_a_question(backend: RunningBackend) -> None:
+@pytest.fixture
+async def watched(backend: RunningBackend) -> AsyncIterator[tuple[CountingClient, Watcher]]:
     client = CountingClient(backend.url, token=backend.admin_token)
     watcher = Watcher(client)
     watcher.start()
     try:
         assert await watcher.wait_sighted(10)
-        app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
-        with watcher.expecting("/new"):
-            watcher.learn(await client.create_app(app))
-        await watcher.wait_for("/new", lambda app: bool(app and app.tasks and not app.deployments), 10)
-        await client.delete_app("/new")
-        await watcher.wait_for("/new", lambda app: app is None, 10)
-        # Asking for another one shows that nothing about this one is still to be asked.
-        await client.create_app(app.model_copy(update={"id": "/other"}))
-        await watcher.wait_for("/other", lambda app: app is not None, 10)
-        assert set(client.asked) == {"/other"}
+        yield client, watcher
     finally:
         await watcher.close()
         client.close()
 
 
-async def test_an_expected_app_whose_answer_never_came_is_asked_for(backend: RunningBackend) -> None:
-    client = CountingClient(backend.url, token=backend.admin_token)
-    watcher = Watcher(client)
-    watcher.start()
-    try:
-        assert await watcher.wait_sighted(10)
-        app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
-        with watcher.expecting("/new"):
-            await backend.client.create_app(app)  # whoever expects it does not hear of it
-            async with asyncio.timeout(10):
-                while "/new" not in watcher._before:
-                    await asyncio.sleep(0.01)
-            assert client.asked == []
-        await watcher.wait_for("/new", lambda app: app is not None, 10)
-    finally:
-        await watcher.close()
-        client.close()
+async def test_an_app_lives_and_ends_without_a_question(watched: tuple[CountingClient, Watcher]) -> None:
+    client, watcher = watched
+    app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
+    with watcher.expecting("/new"):
+        watcher.learn(await client.create_app(app))
+    await watcher.wait_for("/new", lambda app: bool(app and app.tasks and not app.deployments), 10)
+    await client.delete_app("/new")
+    await watcher.wait_for("/new", lambda app: app is None, 10)
+    # Asking for another one shows that nothing about this one is still to be asked.
+    await client.create_app(app.model_copy(update={"id": "/other"}))
+    await watcher.wait_for("/other", lambda app: app is not None, 10)
+    assert set(client.asked) == {"/other"}
+
+
+async def test_an_expected_app_whose_answer_never_came_is_asked_for(
+    backend: RunningBackend, watched: tuple[CountingClient, Watcher]
+) -> None:
+    client, watcher = watched
+    app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
+    with watcher.expecting("/new"):
+        await backend.client.create_app(app)  # whoever expects it does not hear of it
+        async with asyncio.timeout(10):
+            while "/new" not in watcher._before:
+                await asyncio.sleep(0.01)
+        assert client.asked == []
+    await watcher.wait_for("/new", lambda app: app is not None, 10)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import RunningBackend
 from rest import Rest, eventually
-from sites import BODY, Site
+from sites import BODY, Site, site_for_one
 
 from hubfleet.api.app import App
 from hubfleet.backend.orchestrator.leases import Leases, term_of
@@ -151,13 +151,8 @@ async def test_a_wrong_lease_is_refused_with_its_place(shared_rest: Rest, method
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    running = Site(tmp_path)
-    try:
-        await running.backend.start()
+    async with site_for_one(tmp_path) as running:
         yield running
-    finally:
-        await running.backend.destroy()
-        running.hub.close()
 
 
 async def renewed(rest: Rest, app_id: str) -> int:

@@ -64,6 +64,14 @@ def begin(person: Person) -> tuple[Kernel, list[str]]:
     return kernel, kernel.run(CLUSTER).split()
 
 
+def leave(person: Person, hub: Hub) -> set[str]:
+    """Begin a cluster in a kernel that goes on without its notebook; return the cluster's secrets."""
+    kernel, (_, *secrets) = begin(person)
+    kernel.close()
+    assert workers(hub)
+    return set(secrets)
+
+
 def test_clusters_end_with_kernel_server_and_hub_and_no_secret_is_logged(
     own_hub: Callable[[str], Hub],
 ) -> None:
@@ -83,18 +91,12 @@ def test_clusters_end_with_kernel_server_and_hub_and_no_secret_is_logged(
     kernel.close()
     none_left(hub)
 
-    kernel, (_, token, key) = begin(person)
-    secrets |= {token, key}
-    kernel.close()
-    assert workers(hub)
+    secrets |= leave(person, hub)
     person.stop_server()
     none_left(hub)
 
     start(person)
-    kernel, (_, token, key) = begin(person)
-    secrets |= {token, key}
-    kernel.close()
-    assert workers(hub)
+    secrets |= leave(person, hub)
     hub.stop()
     none_left(hub)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import Site
+from sites import Site, site_for_one
 
 from hubfleet.workers import MarathonCluster
 
@@ -98,10 +98,5 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """A backend beside a hub that knows several users by their tokens."""
     folder = tmp_path / "site"
     folder.mkdir()
-    running = Site(folder)
-    try:
-        await running.backend.start()
+    async with site_for_one(folder) as running:
         yield running
-    finally:
-        await running.backend.destroy()
-        running.hub.close()
