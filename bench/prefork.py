@@ -34,6 +34,7 @@ from pathlib import Path
 import tornado.web
 from bare_server import HubHandler, answered, server_environment
 from distributed import Scheduler, SchedulerPlugin
+from family import Family
 from forker import Forker
 from machine import cpu_of
 from measuring import Part, arguments, run
@@ -104,6 +105,7 @@ class Bench:
             forker.end()
         await self.scheduler.close()
         await self.driver.close()
+        Family(str(self.folder)).end()  # the launcher and its templates, which outlive the driver
 
     async def server(self, way: str) -> tuple[float, Callable[[], Awaitable[None]]]:
         """Start a server; return the seconds that it took, and how to end it."""
@@ -263,7 +265,7 @@ async def starts(part: Part, bench: Bench, kind: str, rounds: int) -> None:
         return {"wall": seconds, "cpu": used}
 
     ways = {way: partial(once, way) for way in WAYS}
-    await part.in_turns(STARTS.format(kind=kind), ways, rounds)
+    await part.in_turns(STARTS.format(kind=kind), ways, rounds, warm_up=0 if part.quick else 1)
     await bench.check(kind)
 
 
