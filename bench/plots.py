@@ -22,6 +22,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 LOOKS = (("o", "-", "0.0"), ("s", "--", "0.4"), ("^", "-.", "0.2"), ("D", ":", "0.55"), ("v", "-", "0.6"))
@@ -80,10 +81,17 @@ def draw(part: Mapping[str, Any], group: str, path: Path) -> list[Path]:
             lines = [line for line in part["lines"] if (line["group"], line["name"]) == (group, name)]
             _panel(panel, name, [curve for curve in curves if curve["name"] == name], lines, looks)
         figure.suptitle(group, fontsize=10)
-        files = [path.with_suffix(f".{kind}") for kind in NO_DATES]
-        for file in files:
-            figure.savefig(file, metadata=NO_DATES[file.suffix[1:]])
-        pyplot.close(figure)
+        return saved(figure, path)
+
+
+def saved(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG, and close it; return the two files."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it is laid out now, and need not be again for each file
+    files = [path.with_suffix(f".{kind}") for kind in NO_DATES]
+    for file in files:
+        figure.savefig(file, metadata=NO_DATES[file.suffix[1:]])
+    pyplot.close(figure)
     return files
 
 

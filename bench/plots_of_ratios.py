@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from pictures import rows_of
-from plots import NO_DATES, STYLE, mpl
+from plots import STYLE, mpl, saved
 
 KINDS = {"beside-peers": False, "beside-limits": True}
 INCHES_A_ROW = 0.27
@@ -44,11 +44,7 @@ def _draw(rows: Sequence[tuple[str, Mapping[str, Any]]], name: str, path: Path) 
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.xaxis.set_minor_formatter(NullFormatter())
         figure.legend(handles=_legend(), loc="outside upper center", ncols=4, fontsize=7)
-        files = [path.with_suffix(f".{kind}") for kind in NO_DATES]
-        for file in files:
-            figure.savefig(file, metadata=NO_DATES[file.suffix[1:]])
-        pyplot.close(figure)
-    return files
+        return saved(figure, path)
 
 
 def _dot(panel: Axes, place: int, ratio: Mapping[str, Any]) -> None:
