@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from figures import Figure, rounded, shown
 from fitting import fitted
-from measuring import PATIENCE, Part
+from measuring import Part, arguments
 
 MIB = 1 << 20
 SPARE_MIB = 1500.0  # of the machine's memory, which a climb does not touch
@@ -144,17 +144,13 @@ class Growth(Part):
                     continue
                 print(f"{group}: {series}, {size:,}", flush=True)
                 turn = self._turn(group, f"{series}, {size:,}", 0)
-                reached.gave = await self._tried(way, size, min(seconds, self._seconds_to_spare()))
+                reached.gave = await self._tried(way, size, min(seconds, self.seconds_to_spare))
                 turn()
                 if reached.gave:
                     self.cut(f"{group}: {series}, {reached.gave}; larger sizes were not tried")
                 else:
                     reached.largest = size
                 self.keep()
-
-    def _seconds_to_spare(self) -> float:
-        """Return what is left to the script until it would be told to end, less what its end takes."""
-        return self.seconds_left + (PATIENCE - 1.1) * (self.seconds or 0.0)
 
     async def _tried(self, way: Step, size: int, seconds: float) -> str:
         """Return why a size was not reached, or nothing."""
@@ -205,6 +201,16 @@ class Growth(Part):
     def shown(self) -> str:
         """Return what people read of it."""
         return f"{super().shown()}\n{curve_tables(self.record())}"
+
+
+def growth_of(
+    name: str, document: str | None, quick: Sequence[int], full: Sequence[int]
+) -> tuple[Growth, list[int]]:
+    """Return the part of a script, and the sizes that its command line names, or those of its run."""
+    parser = arguments(document)
+    parser.add_argument("sizes", type=int, nargs="*", help=f"instead of {', '.join(map(str, full))}")
+    given = parser.parse_args()
+    return Growth.of(name, document, given), sorted(given.sizes or (quick if given.quick else full))
 
 
 @contextlib.asynccontextmanager

@@ -25,9 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from growing import Growth
+from growing import Growth, growth_of
 from limits import commits_of, empty_requests
-from measuring import arguments, run
+from measuring import run
 from requesting import Connection, latencies, until
 
 from backend import Backend
@@ -163,11 +163,7 @@ async def limits(part: Growth, folder: Path) -> None:
 
 
 async def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("sizes", type=int, nargs="*", help="how many apps")
-    given = parser.parse_args()
-    part = Growth.of("growth_apps", __doc__, given)
-    sizes = sorted(given.sizes or ([10, 100, 1000] if given.quick else [10, 100, 1000, 10_000]))
+    part, sizes = growth_of("growth_apps", __doc__, [10, 100, 1000], [10, 100, 1000, 10_000])
     name = "processor time of all of them, listed"
     part.compare(GROUP, name, OURS, "json.dumps (limit)", to_a_limit=True)
     name = "started again: processor time"

@@ -15,7 +15,6 @@ the wall, is also what a busy machine adds to.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -23,21 +22,16 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from figures import quantile
-from growing import MIB, Growth
+from growing import MIB, Growth, growth_of
 from limits import empty_requests
 from machine import cpu_of
-from measured_hub import MARATHON, NOTHING, MeasuredHub, Noted
-from measuring import arguments, run
+from measured_hub import MARATHON, PATIENCE_SECONDS, MeasuredHub, Noted, StubBackend, stub_site
+from measuring import run
 from prepared import Prepared, add_apps, add_servers
-from stub_backend import FIRST, HOST, stub_servers
-from warm_hub import TOKEN
-
-from spawner import StubBackend
+from stub_backend import FIRST
 
 GROUP = "servers on one hub"
 OURS, LIMIT = "ours", "do-nothing"
@@ -47,7 +41,6 @@ LEAST_BATCH = 5  # servers, of which the processor time can be told
 USERS_AT_ONCE = 100
 MOST_STARTED, REALLY_STARTED = 1000, 100
 LIKE = "person0"  # of whose server the copies are
-PATIENCE_SECONDS = 300.0
 
 
 class Climber:
@@ -55,7 +48,6 @@ class Climber:
 
     def __init__(self, part: Growth, series: str, hub: MeasuredHub, backend: StubBackend | None) -> None:
         self.part, self.series, self.hub, self.backend, self.count = part, series, hub, backend, 0
-        self.http = SimpleAsyncHTTPClient(force_instance=True, max_clients=AT_ONCE)
         helpers = {"the proxy": hub._proxy.pid, "the load's generator": os.getpid()}
         if backend is not None:
             assert backend.process is not None
@@ -68,24 +60,10 @@ class Climber:
         """Keep samples of this hub."""
         self.part.grew((GROUP, name, self.series), size, samples, unit, fair)
 
-    async def ask(self, method: str, path: str, body: object = None) -> None:
-        """Send a request of the administrator to the hub's API."""
-        answer = await self.http.fetch(
-            self.hub.api + path,
-            method=method,
-            headers={"Authorization": f"token {TOKEN}"},
-            body=json.dumps(body or {}),
-            raise_error=False,
-            connect_timeout=PATIENCE_SECONDS,
-            request_timeout=PATIENCE_SECONDS,
-        )
-        if answer.code != 201:
-            raise RuntimeError(f"{method} {path}: {answer.code} {answer.error} {answer.body[:200]!r}")
-
     async def warm_up(self) -> None:
         """Start and stop a server."""
-        await self.ask("POST", "/users", {"usernames": ["warm"]})
-        await self.ask("POST", "/users/warm/server")
+        await self.hub.order("POST", "/users", {"usernames": ["warm"]})
+        await self.hub.order("POST", "/users/warm/server")
         await self.hub.stop_server("warm")
 
     async def to(self, size: int) -> None:
@@ -94,7 +72,7 @@ class Climber:
         names = [f"person{number}" for number in range(self.count, size)]
         self.part.progress = "its users were being made"
         for first in range(0, len(names), USERS_AT_ONCE):
-            await self.ask("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
+            await self.hub.order("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
         await self.start(size, names)
         self.part.progress = "all were started; they were being polled"
         self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
@@ -134,7 +112,7 @@ class Climber:
 
         async def start(name: str) -> None:
             async with turn:
-                await self.ask("POST", f"/users/{name}/server")
+                await self.hub.order("POST", f"/users/{name}/server")
             self.count += 1
             self.part.progress = f"{self.count:,} of {size:,} servers were started"
 
@@ -170,10 +148,6 @@ class Climber:
             self.part.progress = f"{what}, and {ready:,} of {self.count:,} were ready"
             await asyncio.sleep(0.1)
 
-    def close(self) -> None:
-        """Hang up."""
-        self.http.close()
-
 
 async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
     """Climb with both hubs."""
@@ -181,31 +155,20 @@ async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
         empty = await empty_requests(AT_ONCE, 1000)
         name = "processor time of the hub for a start"
         part.line(GROUP, name, "a request to an empty handler", [empty["cpu"]])
-        backend = StubBackend(folder)
-        stack.push_async_callback(backend.destroy)
-        servers = await asyncio.to_thread(stub_servers)
-        stack.callback(servers.wait)
-        stack.callback(servers.kill)
-        await backend.start()
-        nothing = NOTHING.format(address=f"http://{HOST}:{FIRST}")
+        backend, nothing = await stub_site(stack, folder)
         ways = {}
         for series, extra in ((LIMIT, nothing), (OURS, MARATHON.format(name="ours"))):
             hub = MeasuredHub(folder, series, backend, ["server"], extra)
             stack.push_async_callback(hub.destroy)
             await hub.start()
             climber = Climber(part, series, hub, backend if series == OURS else None)
-            stack.callback(climber.close)
             await climber.warm_up()
             ways[series] = climber.to
         await part.climb(GROUP, ways, sizes)
 
 
 async def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("sizes", type=int, nargs="*", help="how many servers")
-    given = parser.parse_args()
-    part = Growth.of("growth_servers", __doc__, given)
-    sizes = sorted(given.sizes or ([1, 10, 100] if given.quick else [1, 10, 100, 1000, 5000]))
+    part, sizes = growth_of("growth_servers", __doc__, [1, 10, 50], [1, 10, 100, 1000, 5000])
     for name in (
         "processor time of the hub for a start",
         "the loop's own part of a gap, longest",

@@ -25,16 +25,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import RunningBackend
 from driven import Driven
 from family import VARIABLE, Family, memory_of, spent
-from growing import Growth
+from growing import Growth, growth_of
 from machine import cpu_of
-from measuring import arguments, run
+from measuring import run
 from ports import backend_ports
 
 from workers import gone
 
 GROUP = "workers of one cluster"
 OURS, LIMIT = "ours, TLS", "fork (limit)"
-SIZES, QUICK_SIZES = (1, 4, 16, 64, 256), (1, 4, 16)
+SIZES, QUICK_SIZES = (1, 4, 16, 64, 256), (1, 3, 8)
 WALL, CPU = "from the order until all are registered", "processor time of all processes for a worker"
 
 
@@ -109,11 +109,7 @@ async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
 
 
 async def main() -> None:
-    parser = arguments(__doc__)
-    parser.add_argument("sizes", type=int, nargs="*", help="how many workers")
-    given = parser.parse_args()
-    part = Growth.of("growth_workers", __doc__, given)
-    sizes = sorted(given.sizes or (QUICK_SIZES if given.quick else SIZES))
+    part, sizes = growth_of("growth_workers", __doc__, QUICK_SIZES, SIZES)
     for name in (WALL, CPU, "processor time of the scheduler for a worker", "memory of a worker (PSS)"):
         part.compare(GROUP, name, OURS, LIMIT, to_a_limit=True)
     with tempfile.TemporaryDirectory(prefix="bench-growth-", ignore_cleanup_errors=True) as place:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Collection
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,12 @@ import psutil
 import requests
 from conftest import RunningBackend
 from figures import quantile
-from warm_hub import WarmHub
+from stub_backend import FIRST, HOST, LAST, stub_servers
+from tornado.httpclient import HTTPResponse
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from warm_hub import TOKEN, WarmHub
+
+PATIENCE_SECONDS = 300.0
 
 _COMMON = f"""
 import sys
@@ -126,6 +134,35 @@ class MeasuredHub(WarmHub):
         place = f"c.MarathonSpawner.marathon_host = {url!r}\n" if url else ""
         super().__init__(folder / name, backend, command, _COMMON + extra + place)
         self.name = name
+        self._http = SimpleAsyncHTTPClient(force_instance=True, max_clients=10_000)
+
+    async def destroy(self) -> None:
+        """End the hub and its proxy, and hang up."""
+        self._http.close()
+        await super().destroy()
+
+    async def order(
+        self, method: str, path: str, body: object = None, expected: Collection[int] = (201,)
+    ) -> HTTPResponse:
+        """Send a request of the administrator to the hub's API, as many at once as one likes.
+
+        Raises
+        ------
+        RuntimeError
+            The hub answered something else than is expected; it says what.
+        """
+        answer = await self._http.fetch(
+            self.api + path,
+            method=method,
+            headers={"Authorization": f"token {TOKEN}"},
+            body=json.dumps(body or {}) if method == "POST" else None,
+            raise_error=False,
+            connect_timeout=PATIENCE_SECONDS,
+            request_timeout=PATIENCE_SECONDS,
+        )
+        if answer.code not in expected:
+            raise RuntimeError(f"{method} {path}: {answer.code} {answer.error} {answer.body[:200]!r}")
+        return answer
 
     async def _probed(self, what: str) -> dict[str, Any]:
         url = self.api.removesuffix("/api") + f"/bench/{what}"
@@ -162,10 +199,39 @@ class MeasuredHub(WarmHub):
 
     async def stop_server(self, user: str) -> None:
         """Stop a user's server, and return when it is gone."""
-        answer = await self.ask("DELETE", f"/users/{user}/server", timeout=300)
-        assert answer.status_code in (202, 204, 404), answer.text
-        while (await self.ask("GET", f"/users/{user}")).json()["servers"]:
+        answer = await self.order("DELETE", f"/users/{user}/server", expected=(202, 204, 404))
+        while answer.code == 202:  # it takes longer than the hub waits
             await asyncio.sleep(0.05)
+            found = await self.order("GET", f"/users/{user}", expected=(200,))
+            if not json.loads(found.body)["servers"]:
+                return
+
+
+class StubBackend(RunningBackend):
+    """A backend whose driver starts nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "state", (FIRST, LAST), hostname=HOST)
+
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        words = super().command()
+        program = Path(__file__).with_name("stub_backend.py")
+        return [words[0], str(program), *words[3:]]
+
+
+async def stub_site(stack: AsyncExitStack, folder: Path) -> tuple[StubBackend, str]:
+    """Return a backend that starts nothing, and the configuration of a spawner that does nothing.
+
+    One process answers in the stead of all servers of both.
+    """
+    backend = StubBackend(folder)
+    stack.push_async_callback(backend.destroy)
+    servers = await asyncio.to_thread(stub_servers)
+    stack.callback(servers.wait)
+    stack.callback(servers.kill)
+    await backend.start()
+    return backend, NOTHING.format(address=f"http://{HOST}:{FIRST}")
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -7,12 +7,14 @@ backend that forks from its template (prefork), ours with executed servers (exec
 SimpleLocalProcessSpawner, and in some of the rounds jmarathonspawner, which speaks to the same backend: with
 nothing but its `collections` fault repaired it fails, as it can start Docker containers only and the backend
 runs processes, so that it is measured with a client that leaves the container out, too; its servers are then
-forked as ours are. The limit is `jupyterhub-singleuser` executed without a hub. *Processor time of the hub*,
+forked as ours are. The limit is `jupyterhub-singleuser` executed without a hub. A start of each that is
+measured often comes before, all at once, and does not count. *Processor time of the hub*,
 and *storms*, in which all log in at the same moment: the servers are stubs (one process answers at all their
 addresses, and the backend's driver starts nothing), so that the hub is what is measured; the limit is a
-spawner that does nothing but name an address. A storm is repeated with a backend each of whose answers comes
-2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what people feel and what a
-busy machine adds to, and the loop's processor time between two wake-ups is the hub's own part of it.
+spawner that does nothing but name an address. In the long run a storm is repeated with a backend each of
+whose answers comes 2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what
+people feel and what a busy machine adds to, and the loop's processor time between two wake-ups is the hub's
+own part of it.
 *Polls*: 5,000 spawners in one process, of a backend that runs their apps; the limit is a dictionary.
 """
 
@@ -24,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -42,17 +44,18 @@ from measured_hub import (
     JMARATHON,
     LOCAL,
     MARATHON,
-    NOTHING,
     REAL_SERVERS,
     WITHOUT_CONTAINERS,
     MeasuredHub,
+    StubBackend,
     cpu_seconds,
+    stub_site,
 )
 from measuring import Part, arguments, run
 from ports import free_port
 from rest import Rest
 from spawner_polls import polls
-from stub_backend import FIRST, HOST, LAST, Delay, stub_servers
+from stub_backend import Delay
 from visitors import Visitor, Visitors
 
 from hubfleet.backend.service import base_environment
@@ -62,28 +65,18 @@ AT_ONCE = 10  # starts under way while the hub's processor time is counted
 STARTS = "login to ready, one at a time"
 OLD, OLD_AS_IT_COMES = "jmarathonspawner, without containers", "jmarathonspawner"
 OLD_OPTIONS = {"cpu": 1, "mem": "1G", "image": "none"}  # what its form sends; without them it does not start
-SHARES = {"starts": 0.4, "storms": 0.45, "polls": 0.15}  # of the time
+OFTEN, OFTEN_IN_QUICK = ("prefork", "exec", "local", "bare"), ("prefork", "local")
+SHARES = {"starts": 0.4, "storms": 0.5, "polls": 0.1}  # of the time
+SHARES_IN_QUICK = {"starts": 0.63, "storms": 0.28, "polls": 0.09}
 COST = "the hub's processor time for a start"
-
-
-class StubBackend(RunningBackend):
-    """A backend whose driver starts nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "state", (FIRST, LAST), hostname=HOST)
-
-    def command(self) -> list[str]:
-        """The command line that starts it."""
-        words = super().command()
-        program = Path(__file__).with_name("stub_backend.py")
-        return [words[0], str(program), *words[3:]]
+LATE = "ours, backend 2 s late"
 
 
 # -- starts of real servers --------------------------------------------------------------
 
 
-async def starts(part: Part, folder: Path, rounds: int, old_rounds: int) -> None:
-    """Measure login to ready, with real servers; in so many of the rounds with the old spawner, too."""
+async def starts(part: Part, folder: Path, rounds: int, old_rounds: int, often: Collection[str]) -> None:
+    """Measure login to ready, with real servers; in so many of the rounds with what is not measured often."""
     for name, goal in (("prefork", 0.15), ("exec", 1.05)):
         part.ratio(STARTS, f"{name}, wall", "local, wall", goal, limit="bare, wall")
         part.ratio(
@@ -120,9 +113,10 @@ async def starts(part: Part, folder: Path, rounds: int, old_rounds: int) -> None
         stack.callback(tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1").stop)
         ways = {name: partial(one_start, hub, visitors) for name, hub in hubs.items()}
         ways["bare"] = partial(one_bare, f"http://127.0.0.1:{port}", folder)
-        few = {name: way for name, way in ways.items() if name not in (OLD, OLD_AS_IT_COMES)}
-        await part.in_turns(STARTS, few, rounds - old_rounds)
+        await asyncio.gather(*(ways[name]() for name in often), return_exceptions=True)
         await part.in_turns(STARTS, ways, old_rounds, warm_up=0)
+        few = {name: ways[name] for name in often}
+        await part.in_turns(STARTS, few, rounds - old_rounds, warm_up=0)
         found = await templates(backend)
         started = len(part.figures[STARTS, "prefork, wall"].samples)
         if found["executed"] or found["cold"] or found["forked"] < started:
@@ -170,39 +164,35 @@ async def one_bare(hub_url: str, folder: Path) -> Mapping[str, float]:
 # -- the hub's own cost, with stub servers -----------------------------------------------
 
 
-async def storms(part: Part, folder: Path, rounds: int, people: int, batch: int) -> None:
+async def storms(part: Part, folder: Path, rounds: int, batches: int, people: int, batch: int) -> None:
     """Measure the hub's processor time for a start, and storms of logins."""
     part.goal(COST, "ours above do-nothing", at_most=0.003)
     part.ratio(COST, "ours, cpu", "do-nothing, cpu", to_a_limit=True)
-    for name in ("ours", "ours, backend 2 s late"):
+    for name in ("ours",) if part.quick else ("ours", LATE):
         group = f"a storm of {people} logins, {name}"
         part.goal(group, "the loop's gap (wall), p99", at_most=0.05)
         for figure in ("the loop's gap (wall), p99", "the loop's own part of a gap, p99", "cpu of the hub"):
             limit = f"a storm of {people} logins, do-nothing", figure
             part.ratio_between((group, figure), limit, to_a_limit=True)
+    if part.quick:
+        part.cut(f"a storm of {people} logins, {LATE}: in the long run only")
     async with AsyncExitStack() as stack:
-        backend = StubBackend(folder)
-        stack.push_async_callback(backend.destroy)
-        servers = await asyncio.to_thread(stub_servers)
-        stack.callback(servers.wait)
-        stack.callback(servers.kill)
-        await backend.start()
+        backend, nothing = await stub_site(stack, folder)
         delay = Delay(backend.port, 2.0)
         late_url = await delay.open()
         stack.push_async_callback(delay.close)
-        nothing = NOTHING.format(address=f"http://{HOST}:{FIRST}")
         hubs = {}
         for name, extra, url in (
             ("do-nothing", nothing, ""),
             ("ours", MARATHON.format(name="ours"), ""),
-            ("ours, backend 2 s late", MARATHON.format(name="late"), late_url),
+            *([] if part.quick else [(LATE, MARATHON.format(name="late"), late_url)]),
         ):
             folder_name = name.split(",")[0] + ("-late" if url else "")
             hubs[name] = MeasuredHub(folder, folder_name, backend, ["server"], extra, url)
             stack.push_async_callback(hubs[name].destroy)
         await asyncio.gather(*(hub.start() for hub in hubs.values()))
         costs = {name: partial(one_batch, hubs[name], batch) for name in ("do-nothing", "ours")}
-        await part.in_turns(COST, costs, 2 * rounds)
+        await part.in_turns(COST, costs, batches)
         ours = part.figures[COST, "ours, cpu"].samples
         least = statistics.median(part.figures[COST, "do-nothing, cpu"].samples)
         part.add(COST, "ours above do-nothing", [seconds - least for seconds in ours])
@@ -218,13 +208,11 @@ async def one_batch(hub: MeasuredHub, count: int) -> Mapping[str, float]:
     """Start servers for some new users over the hub's API; return its processor time for one."""
     names = [f"person{next(_numbers)}" for _ in range(count)]
     turn = asyncio.Semaphore(AT_ONCE)
-    answer = await hub.ask("POST", "/users", json={"usernames": names})
-    assert answer.status_code == 201, answer.text
+    await hub.order("POST", "/users", {"usernames": names})
 
     async def start(name: str) -> None:
         async with turn:
-            answer = await hub.ask("POST", f"/users/{name}/server", timeout=300)
-            assert answer.status_code == 201, answer.text
+            await hub.order("POST", f"/users/{name}/server")
 
     await hub.noted()
     begun = time.perf_counter()
@@ -265,14 +253,8 @@ async def one_storm(part: Part, kind: str, hub: MeasuredHub, people: int) -> Map
     part.add(group, "cpu of the hub", noted.cpu / people)
     part.add(group, "memory of the hub", noted.rss / (1 << 20), "MiB")
     part.add(group, "cpu of the load's generator", own / people)
-    turn = asyncio.Semaphore(AT_ONCE)
-
-    async def stop(name: str) -> None:
-        async with turn:
-            await hub.stop_server(name)
-
     part.add(group, "from the first login to the last server", seconds)
-    await asyncio.gather(*(stop(name) for name in names))
+    await asyncio.gather(*(hub.stop_server(name) for name in names))
     return {}
 
 
@@ -282,10 +264,12 @@ async def main() -> None:
     given = parser.parse_args()
     part = Part.of("spawner", __doc__, given)
     with tempfile.TemporaryDirectory(prefix="bench-spawner-") as place:
-        for name in SHARES if given.only is None else (given.only,):
+        for name, share in (SHARES_IN_QUICK if part.quick else SHARES).items():
+            if given.only not in (None, name):
+                continue
             folder = Path(place) / name
             folder.mkdir()
-            async with part.phase(name, SHARES[name]):
+            async with part.phase(name, share):
                 await measure(part, name, folder)
     part.end()
 
@@ -293,9 +277,9 @@ async def main() -> None:
 async def measure(part: Part, name: str, folder: Path) -> None:
     """Measure one of the three."""
     if name == "starts":
-        await starts(part, folder, *((3, 1) if part.quick else (10, 2)))
+        await starts(part, folder, *((3, 1, OFTEN_IN_QUICK) if part.quick else (10, 2, OFTEN)))
     elif name == "storms":
-        sizes = (3, 20, 10) if part.quick else (3, 200, 25)
+        sizes = (3, 3, 20, 10) if part.quick else (3, 6, 200, 25)
         await storms(part, folder, *sizes)
     else:
         await polls(part, StubBackend(folder), [1000] if part.quick else [1000, 5000])
