@@ -129,7 +129,7 @@ async def main() -> None:
     interval = given.interval or (1 if part.quick else 10)
     with tempfile.TemporaryDirectory(prefix="bench-checks-") as folder:
         async with part.phase("checks"):
-            await measure(part, checks, interval, 4, Path(folder))
+            await measure(part, checks, interval, 3 if part.quick else 4, Path(folder))
     part.end()
 
 

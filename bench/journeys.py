@@ -154,14 +154,16 @@ async def measure(part: Part, folder: Path) -> None:
         stack.push_async_callback(gateway.destroy)
         for hub in (ours, simple):
             stack.callback(hub.stop)
-            await asyncio.to_thread(hub.start)
+        starts = [asyncio.to_thread(hub.start) for hub in (ours, simple)]
+        *failed, refused = await asyncio.gather(*starts, gateway.start(), return_exceptions=True)
+        for error in filter(None, failed):
+            raise error
         family = Family(str(folder))
         ways = {OURS: (CLUSTERS[OURS], ours), LOCAL: (CLUSTERS[LOCAL], simple)}
-        try:
-            await gateway.start()
+        if refused is None:
             ways[GATEWAY] = CLUSTERS[GATEWAY].format(settings=gateway.settings), simple
-        except Exception as error:
-            part.failed(GROUP, f"{GATEWAY}, wall", error)
+        else:
+            part.failed(GROUP, f"{GATEWAY}, wall", refused)
         turns = {
             way: partial(travel, way, cell, hub, family) for way, (cell, hub) in part.shuffled(ways).items()
         }

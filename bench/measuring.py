@@ -51,6 +51,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -60,16 +61,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from figures import Comparison, Figure, Place, rounded, with_ratios
 from machine import load, versions
 from tables import tables
 
 PATIENCE = 1.5
-"""So many times its seconds a phase may take, and a script, before it is ended: on a machine that is busy."""
+"""Times its seconds a script may take before it is ended, if nothing else is said: a machine may be busy."""
 FAILURES_IN_TURN = 3
 _SECONDS_BETWEEN_KEEPS = 2
+_SHARE_OF_THE_END = 0.07
 _of_this_script: list[Part] = []
 
 
@@ -88,6 +90,8 @@ class Part:
         Of the order of the turns; shown, so that an order can be had again.
     seconds
         In which it should be done, or None.
+    at_most
+        Seconds after which it is ended.
     into
         The file that keeps its record, or None.
     """
@@ -99,11 +103,13 @@ class Part:
         quick: bool = False,
         seed: int | None = None,
         seconds: float | None = None,
+        at_most: float | None = None,
         into: Path | None = None,
     ) -> None:
         self.name, self.method, self.quick = name, " ".join(method.split()), quick
         self.seed = secrets.randbits(32) if seed is None else seed
         self.seconds, self.into = seconds, into
+        self.at_most = at_most or (PATIENCE * seconds if seconds else None)
         self.chance = random.Random(self.seed)
         self.figures: dict[Place, Figure] = {}
         self.comparisons: list[Comparison] = []
@@ -112,14 +118,16 @@ class Part:
         self.turns: list[dict[str, Any]] = []
         self.versions = versions()
         self._begun, self._load, self._kept = time.monotonic(), load(), 0.0
-        self._ends_at = self._begun + seconds if seconds else float("inf")
+        self._ends_at = self._begun + seconds if seconds else math.inf
+        self._unshared = 1.0  # of the time, by the phases so far
         print(f"# {name}, seed {self.seed}, load {self._load}\n{self.method}\n", flush=True)
         self.keep()  # so that a script that never comes to a figure is known, too
 
     @classmethod
-    def of(cls, name: str, document: str | None, given: argparse.Namespace) -> Part:
+    def of(cls, name: str, document: str | None, given: argparse.Namespace) -> Self:
         """Return the part of a script with such a docstring that was given such `arguments`."""
-        part = cls(name, method_of(document), given.quick, given.seed, given.seconds, given.into)
+        times = given.seconds, given.at_most
+        part = cls(name, method_of(document), given.quick, given.seed, *times, given.into)
         _of_this_script.append(part)
         return part
 
@@ -155,24 +163,32 @@ class Part:
         """How long the present phase may still take; infinite where there is no end to it."""
         return self._ends_at - time.monotonic()
 
+    @property
+    def seconds_to_spare(self) -> float:
+        """How long the script may still take until it is ended, less a while to end what it has started."""
+        if self.at_most is None:
+            return math.inf
+        return self._begun + (1 - _SHARE_OF_THE_END) * self.at_most - time.monotonic()
+
     @asynccontextmanager
     async def phase(self, name: str, share: float = 1.0) -> AsyncIterator[None]:
-        """Measure one thing of several, in a share of the script's time; what fails in it fails alone.
+        """Measure one thing of several; what fails in it fails alone.
 
-        A phase that takes `PATIENCE` times its share is cancelled.
+        It has its share of the time that is left, beside the shares of those to come: what one took too much,
+        or left, falls on all that follow. One that takes its share of the time until the script is ended is
+        cancelled.
         """
         before = self._ends_at
-        seconds = self.seconds * share if self.seconds else None
-        if seconds is not None:
-            self._ends_at = time.monotonic() + seconds
+        part = min(1.0, share / max(self._unshared, 1e-9))
+        self._unshared -= share
+        self._ends_at = time.monotonic() + part * self.seconds_left
+        most = max(0.0, part * self.seconds_to_spare)
         try:
-            async with asyncio.timeout(seconds and PATIENCE * seconds) as patience:
+            async with asyncio.timeout(most if most < math.inf else None) as patience:
                 yield
         except Exception as error:
             late = patience.expired()
-            self.failed(
-                name, "this phase", f"it was not done in {PATIENCE * seconds:.0f} s" if late else error
-            )
+            self.failed(name, "this phase", f"it was not done in {most:.0f} s" if late else error)
         finally:
             self._ends_at = before
             self.keep()
@@ -187,8 +203,8 @@ class Part:
     ) -> None:
         """Measure several ways of the same, a round of each in an order of chance, `rounds` times.
 
-        A way that fails thrice in a row is tried no more. A round is begun only if there is time for one as
-        long as the longest so far, but for the first that is kept.
+        A way that fails thrice in a row is tried no more. A round is begun only if there is time for it, by
+        the longest turn of each way so far; but every way has one that is kept.
 
         Parameters
         ----------
@@ -199,12 +215,11 @@ class Part:
         units
             Of what a way returns, where it is not seconds.
         """
-        ways, failing, longest = dict(ways), dict.fromkeys(ways, 0), 0.0
+        ways, failing = dict(ways), dict.fromkeys(ways, 0)
         for number in range(-warm_up, rounds):
-            if number > 0 and longest > self.seconds_left:
+            if self._cost(group, ways) > self.seconds_left:
                 self.cut(f"{group}: {rounds - number} of {rounds} rounds, as the time for them was over")
                 return
-            begun = time.monotonic()
             for name, way in self.shuffled(ways).items():
                 turn = self._turn(group, name, number)
                 try:
@@ -221,7 +236,14 @@ class Part:
                 failing[name] = 0
                 for what, value in found.items() if number >= 0 else ():
                     self.add(group, f"{name}, {what}", value, (units or {}).get(what, "s"))
-            longest = max(longest, time.monotonic() - begun)
+
+    def _cost(self, group: str, ways: Iterable[str]) -> float:
+        """Return the seconds of the longest turns so far; less than any if a way has had none that counts."""
+        longest: dict[str, float] = {}
+        for turn in self.turns:
+            if turn["group"] == group and turn["round"] >= 0:
+                longest[turn["way"]] = max(turn["wall"], longest.get(turn["way"], 0.0))
+        return sum(longest.get(name, -math.inf) for name in ways)
 
     def _turn(self, group: str, way: str, number: int) -> Callable[[], None]:
         """Begin a turn; return what notes its end, and what it cost this process, which makes the load."""
@@ -373,6 +395,7 @@ def arguments(document: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="the short run, of the same kinds")
     parser.add_argument("--seed", type=int, help="of the order of the turns")
     parser.add_argument("--seconds", type=float, help="in which it should be done")
+    parser.add_argument("--at-most", type=float, help="seconds after which it is ended")
     parser.add_argument("--into", type=Path, help="the file for what it finds")
     return parser
 

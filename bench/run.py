@@ -38,25 +38,25 @@ class Seconds(NamedTuple):
 
 
 BENCHES = {
-    "backend": Seconds(20, 90),
-    "prefork": Seconds(30, 120),
-    "spawner": Seconds(65, 340),
-    "hub_restart": Seconds(20, 150),
-    "workers": Seconds(45, 250),
-    "journeys": Seconds(30, 130),
-    "health_checks": Seconds(20, 90),
-    "limits": Seconds(15, 50),
-    "growth_servers": Seconds(25, 360),
-    "growth_apps": Seconds(10, 90),
-    "growth_workers": Seconds(20, 110),
+    "backend": Seconds(15, 80),
+    "prefork": Seconds(25, 110),
+    "spawner": Seconds(68, 340),
+    "hub_restart": Seconds(17, 130),
+    "workers": Seconds(42, 240),
+    "journeys": Seconds(42, 120),
+    "health_checks": Seconds(12, 80),
+    "limits": Seconds(7, 40),
+    "growth_servers": Seconds(19, 330),
+    "growth_apps": Seconds(9, 80),
+    "growth_workers": Seconds(16, 110),
 }
 """The scripts, in the order in which the page shows them."""
 
-END = PATIENCE + 0.25
-"""Times its seconds after which a script is told to end: its phases should have ended by themselves."""
-
 MOST = Seconds(5 * 60, 30 * 60)
-"""How long all of them may take together."""
+"""How long all of it may take. What the scripts' own seconds leave of it is for those that take longer."""
+
+REST = Seconds(15, 60)
+"""Of that, what is kept for the pictures and the report, and for a script that does not end when told."""
 
 
 class Run:
@@ -101,11 +101,12 @@ class Run:
         """Run the scripts in an order of chance."""
         adopt_orphans()
         remove_abandoned(Path(tempfile.gettempdir()))
-        for name in self.order:
+        for place, name in enumerate(self.order):
             seed, seconds = self.chance.randrange(1 << 32), self.seconds_of(name)
+            most = self.most_of(name, self.order[place + 1 :])
             command = [sys.executable, str(HERE / f"{name}.py"), f"--seed={seed}", f"--seconds={seconds}"]
-            command += [f"--into={self.folder / name}.json", *(["--quick"] if self.quick else [])]
-            self.outcomes[name] = outcome = guarded(command, END * seconds)
+            command += [f"--at-most={most:.1f}", f"--into={self.folder / name}.json"]
+            self.outcomes[name] = outcome = guarded(command + ["--quick"] * self.quick, most)
             print(
                 f"{name}: {outcome.wall:.0f} s of {seconds:.0f} s, {outcome.cpu:.0f} s of processor time"
                 + (f"; UNFINISHED: {outcome.failure}" if outcome.failure else "")
@@ -118,7 +119,16 @@ class Run:
 
     def seconds_of(self, name: str) -> float:
         """Return the seconds that a script has."""
-        return self.patience * (BENCHES[name].quick if self.quick else BENCHES[name].full)
+        return self._of(BENCHES[name])
+
+    def most_of(self, name: str, later: Sequence[str]) -> float:
+        """Return the seconds after which a script is told to end: those that come later keep theirs."""
+        left = self._of(MOST) - self._of(REST) - (time.monotonic() - self.clock)
+        left -= sum(self.seconds_of(one) for one in later)
+        return max(1.0, min(PATIENCE * self.seconds_of(name), left))
+
+    def _of(self, seconds: Seconds) -> float:
+        return self.patience * (seconds.quick if self.quick else seconds.full)
 
     def results(self) -> dict[str, Any]:
         """Return all of it, as a results file keeps it."""

@@ -12,9 +12,10 @@ until the scheduler knows all of them; processor time is that of all processes o
 and its workers. The memory of a worker is the PSS of its process, in which pages that several share are
 counted in parts; *all that came* is what the PSS of all processes but that of the scheduler grew by, for
 each worker, and *what is there without workers* that of services and templates. *The first worker*: from
-`submit` on a cluster that adapts between 0 and 4 workers and has none. *16 workers become 4*: they hold 64
-results of 1 MB, and 16 scattered values that nobody can compute again; then all are asked for. What a
-manager has lost is counted, and what was computed once more. Those that take long have fewer turns.
+`submit` on a cluster that adapts between 0 and 4 workers and has none. *16 workers become 4* (in the short
+run 8 become 2): each holds 4 results of 1 MB, and a scattered value that nobody can compute again; then all
+are asked for. What a manager has lost is counted, and what was computed once more. Those that take long have
+fewer turns.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ KINDS = ("ours", "ours, executed", "LocalCluster", "dask-jobqueue", GATEWAY, AS_
 LIMITS = ("fork", "bare dask worker")
 WITHOUT = "memory of what is there without workers"
 FIRST = "the first worker after a submission to a cluster that adapts"
-SHRINK = "16 workers that hold results become 4"
+HELD = 4  # results, by each worker of a cluster that shrinks
 UNITS = {
     "memory of a worker": "MiB",
     "memory of all that came, for each": "MiB",
@@ -60,6 +61,11 @@ Ways = dict[str, tuple[str, bool]]
 def scaled(n: int) -> str:
     """Return the group of figures of so many workers."""
     return f"from 0 to {n} workers"
+
+
+def shrunk(n: int) -> str:
+    """Return the group of figures of a cluster of so many workers, of which a quarter stays."""
+    return f"{n} workers that hold results become {n // 4}"
 
 
 def ways(*kinds: str, plain: bool = True) -> Ways:
@@ -152,12 +158,12 @@ class Field:
             await driven.at_rest()
             return await driven.do("adapt", most=4)
 
-    async def down(self, kind: str, encrypted: bool) -> Mapping[str, float]:
-        """Scale a cluster down that holds results."""
+    async def down(self, kind: str, encrypted: bool, n: int) -> Mapping[str, float]:
+        """Scale a cluster down to a quarter that holds results."""
         driven = self.driven[kind]
         async with driven.cluster(encrypted):
-            await driven.do("scale", n=16)
-            return await driven.do("shrink", n=4, held=64)
+            await driven.do("scale", n=n)
+            return await driven.do("shrink", n=n // 4, held=HELD * n)
 
 
 async def gone(pids: Collection[int], seconds: float = 60) -> None:
@@ -165,29 +171,6 @@ async def gone(pids: Collection[int], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while any(psutil.pid_exists(pid) for pid in pids):
             await asyncio.sleep(0.01)
-
-
-def relate(part: Part, sizes: Collection[int]) -> None:
-    """Declare what is related to what, and what it should be."""
-    for n in sizes:
-        for way in ("TLS",) if part.quick else ("TLS", "plain"):
-            for what, goal in (("wall", 0.2 if n > 8 else None), ("cpu", None)):
-                of = f"LocalCluster, {way}, {what}"
-                part.ratio(scaled(n), f"ours, {way}, {what}", of, goal, limit=f"fork, plain, {what}")
-        for peer in ("dask-jobqueue", GATEWAY):
-            part.ratio(scaled(n), "ours, TLS, wall", f"{peer}, TLS, wall", limit="fork, plain, wall")
-        if not part.quick:
-            executed = "bare dask worker, plain, wall"
-            part.ratio(scaled(n), "ours, executed, TLS, wall", "LocalCluster, TLS, wall", limit=executed)
-        part.goal(scaled(n), "ours, TLS, memory of a worker", at_most=20)
-        of = "LocalCluster, TLS, memory of a worker"
-        part.ratio(scaled(n), "ours, TLS, memory of a worker", of, limit="fork, plain, memory of a worker")
-    part.goal(FIRST, "ours, TLS, first worker", at_most=0.5)
-    part.ratio(FIRST, "ours, TLS, first worker", "LocalCluster, TLS, first worker")
-    for what in ("lost", "recomputed"):
-        part.goal(SHRINK, f"ours, TLS, {what}", at_most=0)
-    at_hand = "until all results are at hand"
-    part.ratio(SHRINK, f"ours, TLS, {at_hand}", f"LocalCluster, TLS, {at_hand}")
 
 
 class Size(NamedTuple):
@@ -208,14 +191,59 @@ class Size(NamedTuple):
     seldom: int
 
 
-QUICK = {8: Size(0.65, 3, 1)}, Size(0.15, 3, 0), Size(0.1, 1, 0)
-FULL = {8: Size(0.15, 3, 1), 16: Size(0.35, 3, 1), 64: Size(0.3, 2, 1)}, Size(0.1, 5, 1), Size(0.1, 2, 1)
-"""By how many workers there shall be; of the first worker; of workers that become fewer."""
+class Sizes(NamedTuple):
+    """What is measured.
+
+    Parameters
+    ----------
+    up
+        By the number of workers that come at once.
+    first
+        Of the first worker.
+    down
+        By the number of workers of which most go.
+    """
+
+    up: Mapping[int, Size]
+    first: Size
+    down: Mapping[int, Size]
+
+
+QUICK = Sizes({4: Size(0.65, 3, 1)}, Size(0.15, 3, 0), {8: Size(0.2, 1, 0)})
+FULL = Sizes(
+    {8: Size(0.15, 3, 1), 16: Size(0.35, 3, 1), 64: Size(0.3, 2, 1)},
+    Size(0.1, 5, 1),
+    {16: Size(0.1, 2, 1)},
+)
+
+
+def relate(part: Part, sizes: Sizes) -> None:
+    """Declare what is related to what, and what it should be."""
+    for n in sizes.up:
+        for way in ("TLS",) if part.quick else ("TLS", "plain"):
+            for what, goal in (("wall", 0.2 if n > 8 else None), ("cpu", None)):
+                of = f"LocalCluster, {way}, {what}"
+                part.ratio(scaled(n), f"ours, {way}, {what}", of, goal, limit=f"fork, plain, {what}")
+        for peer in ("dask-jobqueue", GATEWAY):
+            part.ratio(scaled(n), "ours, TLS, wall", f"{peer}, TLS, wall", limit="fork, plain, wall")
+        if not part.quick:
+            executed = "bare dask worker, plain, wall"
+            part.ratio(scaled(n), "ours, executed, TLS, wall", "LocalCluster, TLS, wall", limit=executed)
+        part.goal(scaled(n), "ours, TLS, memory of a worker", at_most=20)
+        of = "LocalCluster, TLS, memory of a worker"
+        part.ratio(scaled(n), "ours, TLS, memory of a worker", of, limit="fork, plain, memory of a worker")
+    part.goal(FIRST, "ours, TLS, first worker", at_most=0.5)
+    part.ratio(FIRST, "ours, TLS, first worker", "LocalCluster, TLS, first worker")
+    for n in sizes.down:
+        for what in ("lost", "recomputed"):
+            part.goal(shrunk(n), f"ours, TLS, {what}", at_most=0)
+        at_hand = "until all results are at hand"
+        part.ratio(shrunk(n), f"ours, TLS, {at_hand}", f"LocalCluster, TLS, {at_hand}")
 
 
 async def measure(part: Part, folder: Path) -> None:
     """Measure all of it."""
-    sizes, first, shrink = QUICK if part.quick else FULL
+    sizes = QUICK if part.quick else FULL
     relate(part, sizes)
     often = ways("ours", "LocalCluster", plain=not part.quick) | ways("fork")
     everything = often | ways("dask-jobqueue", GATEWAY, AS_IT_COMES, plain=False)
@@ -224,7 +252,7 @@ async def measure(part: Part, folder: Path) -> None:
 
     async def turns(group: str, size: Size, turn: Callable[..., Any], without: tuple[str, ...]) -> None:
         async with part.phase(group, size.share):
-            for some, rounds in ((often, size.often - size.seldom), (everything, size.seldom)):
+            for some, rounds in ((everything, size.seldom), (often, size.often - size.seldom)):
                 chosen = {
                     name: partial(turn, kind, encrypted)
                     for name, (kind, encrypted) in some.items()
@@ -242,10 +270,11 @@ async def measure(part: Part, folder: Path) -> None:
             await field.up(kind, encrypted, n=2)
         part.figures.clear()
         field.without.clear()
-        for n, size in sizes.items():
+        for n, size in sizes.up.items():
             await turns(scaled(n), size, partial(field.up, n=n), ())
-        await turns(FIRST, first, field.first, LIMITS)
-        await turns(SHRINK, shrink, field.down, LIMITS)
+        await turns(FIRST, sizes.first, field.first, LIMITS)
+        for n, size in sizes.down.items():
+            await turns(shrunk(n), size, partial(field.down, n=n), LIMITS)
 
 
 async def main() -> None:

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,36 @@ async def test_no_round_is_begun_for_which_there_is_no_time() -> None:
     await part.in_turns("starts", {"it": way}, 10, warm_up=1)
     assert len(rounds) == 2, "the round that warms up, and one that is kept whatever the time"
     assert part.cuts == ["starts: 9 of 10 rounds, as the time for them was over"]
+
+
+async def test_a_way_that_had_no_turn_that_counts_has_one_whatever_the_time() -> None:
+    part, order = Part("x", "", seed=3, seconds=0.1), []
+
+    def way(name: str, seconds: float) -> Callable[[], Awaitable[Mapping[str, float]]]:
+        async def turn() -> Mapping[str, float]:
+            order.append(name)
+            await asyncio.sleep(seconds)
+            return {"wall": seconds}
+
+        return turn
+
+    often, seldom = way("often", 0.15), way("seldom", 0.0)
+    await part.in_turns("starts", {"often": often}, 3, warm_up=0)
+    await part.in_turns("starts", {"often": often, "seldom": seldom}, 1, warm_up=0)
+    assert order[0] == "often"
+    assert sorted(order[1:]) == ["often", "seldom"]
+    await part.in_turns("starts", {"often": often}, 3, warm_up=0)
+    assert len(order) == 3
+
+
+async def test_what_a_phase_takes_too_much_or_leaves_falls_on_those_to_come() -> None:
+    part, left = Part("x", "", seed=3, seconds=1000), []
+    part._begun -= 200  # as if what comes before the phases had taken so long
+    part._ends_at -= 200
+    for share in (0.5, 0.25, 0.25):
+        async with part.phase("one", share):
+            left.append(part.seconds_left)
+    assert left == pytest.approx([400, 400, 800], abs=10), "nothing was done in any of them"
 
 
 async def test_a_phase_that_takes_too_long_fails_alone_and_has_let_go_of_what_it_held(tmp_path: Path) -> None:
