@@ -248,6 +248,8 @@ class QueueItem(Wire):
     """Told to those who ask for it by ``embed``."""
     explanation: str | None = None
     """Our backend's own sentence on what is missing; absent from Marathon's answers."""
+    hopeless: bool | None = None
+    """Our backend's own word on whether no place could ever do, whatever becomes free."""
 
 
 class Event(Wire):

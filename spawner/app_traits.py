@@ -212,8 +212,8 @@ class AppTraits(NetworkTraits):
         Example::
 
             c.MarathonSpawner.extra_app_config = {
-                "acceptedResourceRoles": ["jupyter"],
-                "container": {"docker": {"privileged": False}},
+                "taskKillGracePeriodSeconds": 60,
+                "container": {"docker": {"parameters": [{"key": "shm-size", "value": "1g"}]}},
                 "backoffFactor": None,
             }
         """,

@@ -74,6 +74,11 @@ class StartRefused(SpawnException):
         self.jupyterhub_html_message = markup
 
 
+def closed(words: str) -> str:
+    """Return somebody else's words as a sentence with one full stop at its end."""
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
 def refused(refusal: OptionsRefused) -> StartRefused:
     """Return the refusal of options as JupyterHub shows it to the user."""
     return StartRefused(str(refusal), reason="options")
@@ -82,7 +87,8 @@ def refused(refusal: OptionsRefused) -> StartRefused:
 def misconfigured(error: Exception) -> StartRefused:
     """Return the refusal of a start that only an administrator can make possible."""
     return StartRefused(
-        f"The hub's configuration makes no server: {sentence(error)}. An administrator has to mend it.",
+        f"The hub's configuration makes no server: {closed(sentence(error))} "
+        "An administrator has to mend it.",
         reason="configuration",
         status_code=500,
     )

@@ -18,7 +18,7 @@ from hubfleet.api.wire import parse_timestamp
 
 from . import progress
 from .diagnosis import is_for_good, last_lines, unreachable_hub
-from .errors import StartRefused
+from .errors import StartRefused, closed
 from .listeners import stranger_at
 from .probe import pause_after, status_of
 from .submission import Submission
@@ -213,6 +213,7 @@ class Launch:
         state = event["taskStatus"]
         if state in {"TASK_STAGING", "TASK_STARTING"}:
             self._expect("it is being prepared")
+            self.task_id = event["taskId"]  # what fetches for it writes to its output already
             place = f" on {event['host']}" if event["host"] else ""
             self.told.add(progress.PREPARED, f"Being prepared{place}")
         elif state in FAILED_STATES:
@@ -239,6 +240,11 @@ class Launch:
                     item = await self.link.queue_item(self.app.id)
                     if item is not None:
                         sentence = progress.waiting_sentence(item)
+                        if item.hopeless:
+                            raise StartRefused(
+                                f"No place of the backend could ever take this server. {closed(sentence)}",
+                                reason="no-place",
+                            )
                         self._expect(sentence[0].lower() + sentence[1:])
                         self.told.add(progress.WAITING, sentence)
             except StateUnknown:
@@ -290,7 +296,7 @@ class Launch:
         times = "once" if self.failures == 1 else f"{self.failures} times"
         return StartRefused(
             f"Your server's process ended {times} while it started. "
-            f"The backend says: {message or 'it ended without a message'}.",
+            f"The backend says: {closed(message or 'it ended without a message')}",
             reason="crashed",
             status_code=500,
             output=last_lines(output, self.secrets),

@@ -20,7 +20,7 @@ from hubfleet.api.errors import (
 from hubfleet.api.status import AppStatus
 
 from . import progress
-from .errors import StartRefused
+from .errors import StartRefused, closed
 from .link import Link
 from .progress import ProgressLog
 
@@ -104,7 +104,7 @@ class Submission:
                 ) from error
             except RequestRefused as error:
                 raise StartRefused(
-                    f"The backend refuses this server: {error}.", reason="backend-refused"
+                    f"The backend refuses this server: {closed(str(error))}", reason="backend-refused"
                 ) from error
             # Jittered, or those who were refused together would come again together.
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 (no secret)

@@ -92,6 +92,14 @@ def explanation(reasons: Sequence[Reason], held: Backoff | None, at: datetime) -
     return None if reason is None else reason.sentence
 
 
+def is_hopeless(tally: Tally, version: datetime | None) -> bool:
+    """Whether an app, as its present version has it, waits for what no place will ever give."""
+    reason, tried_at = foremost(tally.reasons), tally.last_unused_at
+    if reason is None or tried_at is None or (version is not None and tried_at < version):
+        return False
+    return not reason.ever
+
+
 def foremost(reasons: Sequence[Reason]) -> Reason | None:
     """Return the reason that says most: what might become free, where there is also what never fits."""
     return min(reasons, key=lambda reason: not reason.ever, default=None)

@@ -26,8 +26,8 @@ class QueueHandler(ApiHandler):
         unused: dict[str, list[UnusedOffer]] = {}
         if "lastUnusedOffers" in embeds:
             unused = self.orchestrator.placer.unused(state.apps[app_id].app for app_id in waits)
-        # The explanation is our own, and only for those who ask: the client 0.13.0 takes no field
-        # that it does not know.
+        # The explanation and `hopeless` are our own, and only for those who ask: the client 0.13.0 takes
+        # no field that it does not know.
         explained = "explanation" in embeds
         items = [self._item(app_id, queued[app_id], unused.get(app_id), explained) for app_id in waits]
         self.write_json({"queue": [item.to_wire() for item in items]})
@@ -45,6 +45,7 @@ class QueueHandler(ApiHandler):
             app=record.app,
             last_unused_offers=unused,
             explanation=waiting.explanation(tally.reasons, record.backoff, at) if explained else None,
+            hopeless=waiting.is_hopeless(tally, record.app.version) if explained else None,
         )
 
 

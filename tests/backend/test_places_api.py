@@ -27,6 +27,7 @@ async def test_a_unique_host_on_one_machine_is_one_instance(shared_rest: Rest) -
     await shared_rest.create("/unique", instances=3, constraints=[["hostname", "unique"]])
     await shared_rest.running("/unique", 1)
     item = await queued(shared_rest, "/unique", "has an instance of the app already")
+    assert item["hopeless"] is False
     assert item["count"] == 2
     summary = item["processedOffersSummary"]
     assert summary["processedOffersCount"] > summary["unusedOffersCount"] > 0
@@ -43,7 +44,8 @@ async def test_a_unique_host_on_one_machine_is_one_instance(shared_rest: Rest) -
 
 async def test_a_constraint_that_this_machine_does_not_fulfil_says_so(shared_rest: Rest) -> None:
     await shared_rest.create("/rack", constraints=[["rack", "LIKE", "r1"]])
-    await queued(shared_rest, "/rack", "constraint rack LIKE r1: the place 127.0.0.1 has no rack")
+    item = await queued(shared_rest, "/rack", "constraint rack LIKE r1: the place 127.0.0.1 has no rack")
+    assert item["hopeless"] is True
     await shared_rest("DELETE", "/v2/apps/rack")
 
 

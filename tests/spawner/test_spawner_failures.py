@@ -32,6 +32,31 @@ async def test_a_program_that_is_not_there_is_not_tried_three_times(hub: Any, ba
     assert "no-such-server" in refused.value.output
 
 
+async def test_what_no_place_could_ever_take_is_not_waited_for(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.marathon_constraints = [["rack", "LIKE", "r1"]]
+    with pytest.raises(
+        StartRefused, match=r"could ever take .* the place 127\.0\.0\.1 has no rack\.$"
+    ) as refused:
+        await asyncio.wait_for(hub.user("alice").spawn(), 20)
+    assert refused.value.reason == "no-place"
+    await hub.eventually(lambda: hub.nothing_left(backend))
+
+
+async def test_a_time_out_amid_fetching_shows_what_cannot_be_fetched(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.update({"fetch": ["http://127.0.0.1:9/course.zip"], "start_timeout": 4})
+    with pytest.raises(StartRefused, match="it is being prepared") as refused:
+        await hub.user("alice").spawn()
+    assert "cannot fetch http://127.0.0.1:9/course.zip yet: Connection refused" in refused.value.output
+
+
+async def test_an_account_that_is_not_there_is_one_sentence(hub: Any, backend: Any) -> None:
+    hub.config.MarathonSpawner.mesos_user = "nobody-of-the-tests"
+    with pytest.raises(StartRefused) as refused:
+        await hub.user("alice").spawn()
+    assert str(refused.value.message).endswith(".")
+    assert ".." not in refused.value.message
+
+
 async def test_a_server_that_cannot_reach_the_hub_says_which_address(
     hub: Any, backend: Any, tmp_path: Path
 ) -> None:
