@@ -68,6 +68,25 @@ async def test_a_task_that_no_kill_ends_is_reported_and_killed_again(monkeypatch
     assert reports == [5]
 
 
+async def test_the_pauses_between_kills_grow_by_four_to_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def passed(_: EngineTask, seconds: float) -> bool:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+        return False
+
+    monkeypatch.setattr(EngineTask, "_exit_within", passed)
+    task = EngineTask(SPEC, Stubborn(), 7)  # type: ignore[arg-type]
+    task.kill()
+    ending = asyncio.create_task(task.end())
+    await eventually(lambda: asyncio.sleep(0, len(pauses) >= 10))
+    task.exited(TaskExit("task", None, 9))
+    await ending
+    # The grace once, and after each SIGKILL a pause.
+    assert pauses[:10] == [7, 5, 0, 20, 0, 80, 0, 120, 0, 120]
+
+
 async def test_a_start_that_is_not_confirmed_in_time_is_given_up() -> None:
     ends: list[TaskEnd] = []
     told = Told(ended=ends.append, overdue=lambda: runner.kill())

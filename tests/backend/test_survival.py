@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import secrets
 import shutil
 import sqlite3
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -162,6 +164,33 @@ async def test_a_store_that_was_moved_away_ends_nobodys_tasks(rest: Rest, backen
         assert await task_ids(backend) == before
         await backend.kill()
     assert "no app here knows it; it is left alone" in backend.log.read_text()
+
+
+async def test_after_a_reboot_all_that_is_defined_is_started_again(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    """Nothing runs any more, and the ids of the processes are by now somebody else's."""
+    await rest.create("/kept", instances=2, backoffSeconds=0)
+    before = {task["id"] for task in await rest.running("/kept", 2)}
+    await rest.deployed()
+    await backend.kill()
+    for process in backend.processes():
+        kill(process)
+    stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        journal = backend.state_dir / "launcher.journal"
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        of_former_boot = [{**line, "boot": "former", "pid": stranger.pid} for line in lines if "boot" in line]
+        assert len(of_former_boot) == 2
+        journal.write_text("".join(f"{json.dumps(line)}\n" for line in of_former_boot))
+        await backend.start()
+        expected = Counter(task_id.replace("._app.1", "._app.2") for task_id in before)
+        await eventually(lambda: _equal(task_ids(backend), expected))
+        assert {task["id"] for task in await rest.running("/kept", 2)} == set(expected)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 async def test_a_copy_that_is_put_back_gives_no_id_to_two_tasks(
