@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from .app import App
 from .errors import BackendUnreachable, Locked, NotFound
+from .news import FOLLOWED_EVENTS
 from .quota import QuotaReport
-from .status import AppHistory, AppStatus, Deployment, DeploymentResult, HistoryEvent, QueueItem, Task
+from .session import Session, ThreadSession
+from .status import AppHistory, AppStatus, Deployment, DeploymentResult, Event, HistoryEvent, QueueItem, Task
 from .transport import Transport
 
 T = TypeVar("T")
@@ -60,8 +62,11 @@ class Client:
         Whether to verify certificates, or the path of a CA file.
     certificate
         Path of a client certificate and its key in one file, or the paths of both.
-    threads
+    connections
         Most calls at once; further ones wait their turn.
+    session
+        How requests travel: by a thread for each, from any event loop; or with
+        `hubfleet.api.loop_session.LoopSession` over the loop on which this is made, for whoever makes many.
 
     Notes
     -----
@@ -82,32 +87,42 @@ class Client:
         timeout: float = 10.0,
         verify: bool | str = True,
         certificate: str | tuple[str, str] | None = None,
-        threads: int = 16,
+        connections: int = 16,
+        session: type[Session] = ThreadSession,
     ) -> None:
         self.urls = split_urls(urls)
+        self.session = session(certificate, connections)
         self.transport = Transport(
             self.urls,
+            self.session,
             token=token,
             username=username,
             password=password,
             timeout=timeout,
             verify=verify,
-            certificate=certificate,
-            connections=threads,
         )
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="marathon-client")
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(self.urls)}>"
 
     def close(self) -> None:
-        """Let go of the connections and threads; calls under way end by their time-out."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self.transport.session.close()
+        """Let go of the connections; calls under way end by their time-out, or at once."""
+        self.session.close()
+
+    async def wait_closed(self) -> None:
+        """After `close`, return when nothing is left that the loop would have to end."""
+        await self.session.wait_closed()
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterable[Event]]:
+        """Return the events that say something of an app, while it is entered.
+
+        To enter, or to iterate when the stream breaks off, raises `BackendUnreachable`.
+        """
+        return self.session.events(lambda: self.transport.open_event_stream(FOLLOWED_EVENTS))
 
     async def _call(self, function: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+            return await self.session.run(function)
         except (ValueError, KeyError, TypeError) as error:
             # A login page of something in between, say.
             raise BackendUnreachable(f"what answers at {self!r} is no Marathon API") from error

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import requests
+import urllib3
 
-from .client import Client
-from .errors import BackendError
-from .news import FOLLOWED_EVENTS
+from .errors import BackendError, BackendUnreachable
 from .status import Event
-from .transport import read_events
 
 log = logging.getLogger("hubfleet.watcher")
+
+
+class EventLines:
+    """Makes events of a stream's bytes, in whichever pieces they come."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """Yield the events that are complete; keep-alives are none.
+
+        Raises
+        ------
+        ValueError
+            What comes is no event stream.
+        """
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            field, _, value = line.rstrip(b"\r").partition(b":")
+            body = json.loads(value) if field == b"data" else None
+            if not isinstance(body, dict):
+                continue
+            try:
+                event = Event.from_wire(body)
+            except ValueError:
+                log.warning("an event that makes no sense is passed over: %s", body.get("eventType"))
+            else:
+                yield event
 
 
 class EventStream:
@@ -28,12 +54,12 @@ class EventStream:
 
     Parameters
     ----------
-    client
-        How the API is reached.
+    opens
+        Asks for the events, and waits for the beginning of the answer.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, opens: Callable[[], requests.Response]) -> None:
+        self._opens = opens
         self._loop = asyncio.get_running_loop()
         self._heard: deque[Event | BackendError | None] = deque()
         self._arrived = asyncio.Event()
@@ -81,14 +107,6 @@ class EventStream:
         except RuntimeError:
             self._closed.set()  # the loop is gone, and with it everybody who listened
 
-    def _hear(self, body: dict[str, Any]) -> None:
-        try:
-            event = Event.from_wire(body)
-        except ValueError:
-            log.warning("an event that makes no sense is passed over: %s", body.get("eventType"))
-        else:
-            self._put(event)
-
     def _put(self, item: Event | BackendError | None) -> None:
         """Hand something over to the loop, which is woken once for all that comes in a burst."""
         self._heard.append(item)
@@ -102,25 +120,30 @@ class EventStream:
 
     def _read(self, opened: asyncio.Future[None]) -> None:
         try:
-            response = self._response = self._client.transport.open_event_stream(FOLLOWED_EVENTS)
+            response = self._response = self._opens()
         except Exception as error:  # whatever it is, the loop waits for it
             self._tell(_fail, opened, error)
             return
         self._tell(_succeed, opened)
+        lines = EventLines()
         try:
             with response:
-                if self._closed.is_set():
-                    return
-                for body in read_events(response):
-                    if self._closed.is_set():
-                        return
-                    if body is not None:
-                        self._hear(body)
-        except BackendError as error:
-            self._put(error)
+                # read1 returns what has arrived; read and iter_lines would wait for a full buffer.
+                while not self._closed.is_set() and (chunk := response.raw.read1(65536)):
+                    for event in lines.feed(chunk):
+                        self._put(event)
+        except (OSError, ValueError, AttributeError, urllib3.exceptions.HTTPError) as error:
+            # The raw stream raises urllib3's own errors, which requests translates only for its iterators.
+            # AttributeError: another thread closed the response while this one was reading it.
+            self._put(broken_off(error))
         finally:
             # Whatever ended this thread, the loop must not go on taking silence for peace.
             self._put(None)
+
+
+def broken_off(error: BaseException) -> BackendUnreachable:
+    """Return what a stream raises that ends with an error."""
+    return BackendUnreachable(f"the event stream broke off: {cause_of(error)}")
 
 
 def _fail(future: asyncio.Future[None], error: Exception) -> None:
@@ -131,3 +154,20 @@ def _fail(future: asyncio.Future[None], error: Exception) -> None:
 def _succeed(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def cause_of(error: BaseException) -> str:
+    """Name the innermost cause of an error on the way, without the URL's query or any header."""
+    innermost = error
+    for _ in range(8):
+        # requests and urllib3 hand the cause on as an argument, or as the reason of one.
+        within = [each for part in innermost.args for each in (getattr(part, "reason", None), part)]
+        inner = next((each for each in within if isinstance(each, BaseException)), innermost.__cause__)
+        if inner is None:
+            break
+        innermost = inner
+    if isinstance(innermost, OSError) and innermost.strerror:
+        return f"{innermost.strerror}: {innermost.filename}" if innermost.filename else innermost.strerror
+    if innermost.args and (type(innermost) is OSError or isinstance(innermost, ConnectionError)):
+        return str(innermost)  # a file of certificates is not there; the other side closed the connection
+    return type(innermost).__name__

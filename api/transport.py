@@ -10,14 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import requests
-import urllib3
 from marathon import MarathonClient
 from marathon.models import MarathonDeployment, MarathonTask
-from requests.adapters import HTTPAdapter
 
 from .app import App
 from .errors import (
@@ -30,13 +27,13 @@ from .errors import (
     TooManyDeployments,
 )
 from .quota import QuotaReport
+from .session import SAFE_TO_REPEAT, Answer, NeverSent, Session
 from .status import AppHistory, AppStatus, Deployment, HistoryEvent, QueueItem, Task
 from .wire import Wire
 
 log = logging.getLogger("hubfleet.client")
 
 _NOT_THERE = frozenset({502, 503, 504})
-_SAFE_TO_REPEAT = frozenset({"GET", "PUT", "DELETE"})
 # Marathon writes its stream's keep-alive every 10 s; three missed ones mean that nobody is there.
 STREAM_SILENCE_SECONDS = 35.0
 
@@ -50,34 +47,33 @@ _EMBEDDED = ["app.tasks", "app.deployments", "app.lastTaskFailure", "app.stderr"
 
 
 class Transport(MarathonClient):
-    """A blocking client of a Marathon API; to be used from threads, never on an event loop.
+    """A client of a Marathon API whose calls block, or are run by its session where none may.
 
     Repairs: answers become our own models, so that a field that 0.13.0 does not know is
     no error and nothing is encoded through ``collections.Iterable`` (gone in Python 3.10);
     no body is ever logged, since bodies hold tokens; a request that is not safe to repeat
     is sent to the next server only if the first was not reached at all; the event stream
     has time-outs and sends the token.
+
+    Parameters
+    ----------
+    session
+        How requests travel.
     """
+
+    session: Session
 
     def __init__(
         self,
         servers: Sequence[str],
+        session: Session,
         *,
         token: str | None = None,
         username: str | None = None,
         password: str | None = None,
         timeout: float = 10.0,
         verify: bool | str = True,
-        certificate: str | tuple[str, str] | None = None,
-        connections: int = 16,
     ) -> None:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=connections)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        session.cert = certificate
-        # The environment's proxies and .netrc are not ours to obey: they would carry the token away.
-        session.trust_env = False
         super().__init__(
             list(servers),
             username=username,
@@ -91,40 +87,28 @@ class Transport(MarathonClient):
 
     @staticmethod
     def _parse_response(
-        response: requests.Response, clazz: type, is_list: bool = False, resource_name: str | None = None
+        response: Answer, clazz: type, is_list: bool = False, resource_name: str | None = None
     ) -> Any:
         body = response.json()
         target = body[resource_name] if resource_name else body
         model = _OURS[clazz]
         return [model.from_wire(item) for item in target] if is_list else model.from_wire(target)
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.auth_token:
-            headers["Authorization"] = f"token={self.auth_token}"
-        return headers
-
     def _do_request(
         self, method: str, path: str, params: dict[str, Any] | None = None, data: str | None = None
-    ) -> requests.Response:
+    ) -> Answer:
+        body = data.encode("utf-8") if data is not None else None
         failures = []
         for server in self.servers:
             try:
-                response = self._send(method, server, path, params, data)
-            except OSError as error:  # requests' own; or a file of certificates cannot be read
-                failures.append(f"{server}: {_cause(error)}")
-                never_sent = isinstance(error, requests.exceptions.ConnectTimeout) or (
-                    isinstance(error, requests.exceptions.ConnectionError) and _refused(error)
-                )
-                if method in _SAFE_TO_REPEAT or never_sent:
+                response = self._send(method, server + path, params=params, data=body, timeout=self.timeout)
+            except OSError as error:  # or a file of certificates cannot be read
+                failures.append(f"{server}: {error}")
+                if method in SAFE_TO_REPEAT or isinstance(error, NeverSent):
                     continue
                 break
             log.debug("%s %s: %d", method, path, response.status_code)
-            if (
-                response.status_code in _NOT_THERE
-                and method in _SAFE_TO_REPEAT
-                and server != self.servers[-1]
-            ):
+            if response.status_code in _NOT_THERE and method in SAFE_TO_REPEAT and server != self.servers[-1]:
                 # What answers is a proxy whose backend is away, or one that starts; another may be well.
                 failures.append(f"{server}: it answered {response.status_code}")
                 continue
@@ -133,30 +117,14 @@ class Transport(MarathonClient):
             raise _error(response, f"{method} {path}")
         raise BackendUnreachable(f"no Marathon API answered {method} {path} ({'; '.join(failures)})")
 
-    def _send(
-        self, method: str, server: str, path: str, params: dict[str, Any] | None, data: str | None
-    ) -> requests.Response:
-        """Send a request to one server; where that is safe and the connection broke, once more.
-
-        A connection that was kept may be one that a server or proxy has just closed.
-        """
-        for attempt in range(2):
-            try:
-                response: requests.Response = self.session.request(
-                    method,
-                    server.rstrip("/") + path,
-                    params=params,
-                    data=data.encode("utf-8") if data is not None else None,
-                    headers=self._headers(),
-                    auth=self.auth,
-                    timeout=self.timeout,
-                    verify=self.verify,
-                )
-                break
-            except requests.exceptions.ConnectionError as error:
-                if attempt or method not in _SAFE_TO_REPEAT or not _broke(error):
-                    raise
-        return response
+    def _send(self, method: str, url: str, accept: str = "application/json", **settings: Any) -> Answer:
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        if self.auth_token:
+            headers["Authorization"] = f"token={self.auth_token}"
+        answer: Answer = self.session.request(
+            method, url, headers=headers, auth=self.auth, verify=self.verify, **settings
+        )
+        return answer
 
     def create_app(self, app_id: str, app: App, minimal: bool = True) -> AppStatus:
         """Submit a new app; its own id counts."""
@@ -229,95 +197,39 @@ class Transport(MarathonClient):
         body = json.dumps({"ids": list(task_ids)})
         return dict(self._do_request("POST", "/v2/tasks/delete", params=params, data=body).json())
 
-    def open_event_stream(self, event_types: Sequence[str] = ()) -> requests.Response:
+    def open_event_stream(self, event_types: Sequence[str] = ()) -> Any:
         """Open the event stream at the first server that answers; the caller reads and closes it."""
         failures = []
         for server in self.servers:
             try:
-                response: requests.Response = self.session.get(
-                    server.rstrip("/") + "/v2/events",
+                response = self._send(
+                    "GET",
+                    f"{server}/v2/events",
+                    "text/event-stream",
                     params={"event_type": list(event_types)} if event_types else None,
-                    headers={**self._headers(), "Accept": "text/event-stream"},
-                    auth=self.auth,
-                    verify=self.verify,
                     stream=True,
                     timeout=(self.timeout, STREAM_SILENCE_SECONDS),
                 )
             except OSError as error:
-                failures.append(f"{server}: {_cause(error)}")
+                failures.append(f"{server}: {error}")
                 continue
             if response.status_code < 400:
                 return response
-            if response.status_code in _NOT_THERE and server != self.servers[-1]:
+            try:
+                if response.status_code not in _NOT_THERE or server == self.servers[-1]:
+                    raise _error(response, "GET /v2/events")
+            finally:
                 response.close()
-                failures.append(f"{server}: it answered {response.status_code}")
-                continue
-            with response:
-                raise _error(response, "GET /v2/events")
+            failures.append(f"{server}: it answered {response.status_code}")
         raise BackendUnreachable(f"no Marathon API offers its events ({'; '.join(failures)})")
 
 
-def read_events(response: requests.Response) -> Iterator[dict[str, Any] | None]:
-    """Yield each event of an open stream as it comes, and None for each keep-alive.
-
-    Raises
-    ------
-    BackendUnreachable
-        The stream broke off or stayed silent.
-    """
-    buffer = b""
-    try:
-        while True:
-            # read1 returns what has arrived; read and iter_lines would wait for a full buffer.
-            chunk = response.raw.read1(65536)
-            if not chunk:
-                return
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in lines:
-                field, _, value = line.rstrip(b"\r").partition(b":")
-                if field == b"data":
-                    event = json.loads(value)
-                    yield event if isinstance(event, dict) else None
-                elif not field:
-                    yield None
-    except (OSError, ValueError, AttributeError, urllib3.exceptions.HTTPError) as error:
-        # The raw stream raises urllib3's own errors, which requests translates only for its iterators.
-        # AttributeError: another thread closed the response while this one was reading it.
-        raise BackendUnreachable(f"the event stream broke off: {_cause(error)}") from error
-
-
-def _refused(error: requests.exceptions.ConnectionError) -> bool:
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
-
-
-def _broke(error: requests.exceptions.ConnectionError) -> bool:
-    return bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
-
-
-def _cause(error: BaseException) -> str:
-    """Name the innermost cause of a transport error, without the URL's query or any header."""
-    innermost = error
-    for _ in range(8):
-        # requests and urllib3 hand the cause on as an argument, or as the reason of one.
-        within = [each for part in innermost.args for each in (getattr(part, "reason", None), part)]
-        inner = next((each for each in within if isinstance(each, BaseException)), innermost.__cause__)
-        if inner is None:
-            break
-        innermost = inner
-    if isinstance(innermost, OSError) and innermost.strerror:
-        return f"{innermost.strerror}: {innermost.filename}" if innermost.filename else innermost.strerror
-    if innermost.args and (type(innermost) is OSError or isinstance(innermost, ConnectionError)):
-        return str(innermost)  # a file of certificates is not there; the other side closed the connection
-    return type(innermost).__name__
-
-
-def _error(response: requests.Response, request: str) -> Exception:
+def _error(response: Answer, request: str) -> Exception:
     """Turn a bad answer into our own error; the one place where statuses are told apart."""
     message, details = response.reason or "", None
     try:
         body = response.json()
-    except requests.exceptions.JSONDecodeError:
+    except ValueError:
         body = None
     if isinstance(body, dict):
         message = str(body.get("message", message))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .client import Client
@@ -18,7 +18,6 @@ from .errors import BackendError, HubfleetError, NotFound
 from .ids import canonical, is_within
 from .news import after, is_failure, stops
 from .status import AppStatus, Event
-from .stream import EventStream
 
 log = logging.getLogger("hubfleet.watcher")
 
@@ -246,7 +245,7 @@ class Watcher:
 
     async def _follow_once(self) -> None:
         """Attach to the events, then read the whole state, then live from the events."""
-        async with EventStream(self.client) as stream:
+        async with self.client.events() as stream:
             parts = [
                 asyncio.create_task(self._listen(stream)),
                 asyncio.create_task(self._relist_for_ever()),
@@ -263,7 +262,7 @@ class Watcher:
                     part.cancel()
                 await asyncio.gather(*parts, return_exceptions=True)
 
-    async def _listen(self, stream: EventStream) -> None:
+    async def _listen(self, stream: AsyncIterable[Event]) -> None:
         async for event in stream:
             self._take(event)
 

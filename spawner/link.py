@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hubfleet.api.client import Client
+from hubfleet.api.loop_session import LoopSession
 from hubfleet.api.status import QueueItem
 from hubfleet.api.watcher import Watcher
 
@@ -54,6 +55,7 @@ class Link:
             verify=address.verify,
             certificate=address.certificate,
             timeout=address.timeout,
+            session=LoopSession,
         )
         self.watcher = Watcher(self.client, group=address.group or "/")
         self.reaper = Reaper(self.client)
@@ -106,6 +108,7 @@ class Link:
         await self.reaper.close()
         await self.watcher.close()
         self.client.close()
+        await self.client.wait_closed()
 
     @property
     def closed(self) -> bool:

@@ -42,12 +42,12 @@ def backend_client(url: str | None, token: str | None) -> Client:
         token = _given("token", token, TOKEN, "the credential at the backend ('' if it asks for none)")
     verify = trusted().get(_AUTHORITIES, True)
     if not token.startswith(_BASIC):
-        return Client(where, token=token or None, verify=verify, threads=4)
+        return Client(where, token=token or None, verify=verify, connections=4)
     username, colon, password = token.removeprefix(_BASIC).partition(":")
     if not (username and colon):
         # Not with the value, which is a secret.
         raise ValueError("a token that begins with 'Basic ' must go on with a name, a colon and a password")
-    return Client(where, username=username, password=password, verify=verify, threads=4)
+    return Client(where, username=username, password=password, verify=verify, connections=4)
 
 
 def trusted() -> dict[str, str]:

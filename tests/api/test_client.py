@@ -19,6 +19,8 @@ from hubfleet.api.client import Client, split_urls
 from hubfleet.api.errors import AccessDenied, BackendUnreachable, Conflict, Locked, NotFound, RequestRefused
 from hubfleet.api.status import AppStatus
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def small(app_id: str, **fields: object) -> App:
     return App.model_validate({"id": app_id, "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1, **fields})

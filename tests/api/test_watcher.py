@@ -18,6 +18,8 @@ from hubfleet.api.news import with_task_update
 from hubfleet.api.status import AppStatus, Event
 from hubfleet.api.watcher import StateUnknown, Watcher
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 T = TypeVar("T")
 
 

@@ -14,6 +14,8 @@ from hubfleet.api.client import Client
 from hubfleet.api.status import AppStatus, Event
 from hubfleet.api.watcher import Watcher
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 CREATED = "2026-01-01T00:00:01.000Z"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -116,17 +114,17 @@ async def test_a_cancelled_start_leaves_no_app(hub: Any, backend: Any) -> None:
     await hub.eventually(lambda: hub.nothing_left(backend))
 
 
-def submit_late(spawner: Any) -> threading.Event:
-    """Hold each submission back in its thread for a moment; the event says that one is on its way."""
-    transport = spawner._link().client.transport
-    create, on_its_way = transport.create_app, threading.Event()
+def submit_late(spawner: Any) -> asyncio.Event:
+    """Hold each submission back for a moment; the event says that one is on its way."""
+    client = spawner._link().client
+    create, on_its_way = client.create_app, asyncio.Event()
 
-    def create_late(app_id: str, app: App) -> Any:
+    async def create_late(app: App) -> Any:
         on_its_way.set()
-        time.sleep(0.3)
-        return create(app_id, app)
+        await asyncio.sleep(0.3)
+        return await create(app)
 
-    transport.create_app = create_late
+    client.create_app = create_late
     return on_its_way
 
 
