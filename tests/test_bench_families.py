@@ -74,7 +74,10 @@ def test_a_family_ends_with_all_that_left_their_parents() -> None:
 
 def test_a_journey_is_over_when_nothing_is_left_that_was_not_there_before() -> None:
     family = Family.new()
-    there, came = (subprocess.Popen(["sleep", "600"], env=family.environment()) for _ in range(2))
+    names = ("sleep", "sleep", "hubfleet: template of workers")
+    there, came, template = (
+        subprocess.Popen([name, "600"], executable="sleep", env=family.environment()) for name in names
+    )
     try:
         wait_until_gone(family, {there.pid, came.pid}, 10)
         with pytest.raises(Failed, match=f"still .*pid={came.pid}"):
@@ -83,7 +86,7 @@ def test_a_journey_is_over_when_nothing_is_left_that_was_not_there_before() -> N
         came.wait()
         wait_until_gone(family, {there.pid}, 10)
     finally:
-        for process in (there, came):
+        for process in (there, came, template):
             process.kill()
             process.wait()
 
