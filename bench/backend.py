@@ -361,7 +361,7 @@ async def main() -> None:
     part.end()
 
 
-PHASES = {empty: 0.1, tasks: 0.3, requests: 0.2, bulk: 0.1, stream: 0.1, lists: 0.2}
+PHASES = {empty: 0.15, tasks: 0.3, requests: 0.15, bulk: 0.1, stream: 0.1, lists: 0.2}
 """And their shares of the time."""
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from figures import with_ratios
 from judging import judged
 from page import newest
-from run import BENCHES, Run
+from run import BENCHES, NOT_RUN, Run
 
 
 def main() -> None:
@@ -35,6 +35,7 @@ def main() -> None:
         run.all()
         results = run.keep()
     found = judged(parts(results), parts(committed))
+    found.worse.extend(without_figures(results))
     for title, sentences in (
         ("Not compared", found.untold),
         ("Better than before", found.better),
@@ -58,6 +59,14 @@ def parts(path: Path) -> Mapping[str, Any]:
             f"{path} is of an older bench, and cannot be compared with; `make bench-quick` makes a new one"
         )
     return {name: with_ratios(part) for name, part in found["parts"].items()}
+
+
+def without_figures(path: Path) -> Iterator[str]:
+    """Yield which scripts of a results file were run and broke before they had anything to keep."""
+    told = json.loads(path.read_text())
+    for name, one in told["benches"].items():
+        if name not in told["parts"] and one["ended"] != NOT_RUN:
+            yield f"{name}: {one['ended']}"
 
 
 if __name__ == "__main__":

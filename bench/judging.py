@@ -42,17 +42,17 @@ def judged(now: Mapping[str, Any], then: Mapping[str, Any]) -> Judgement:
     """
     found = Judgement()
     for name in dict.fromkeys([*then, *now]):
-        known, seen = (_ours(run.get(name, {})) for run in (then, now))
+        if name not in now or name not in then:
+            why = "it was not run" if name in then else "it is not in the committed run"
+            found.untold.append(f"{name}: {why}")
+            continue
+        known, seen = (_ours(run[name]) for run in (then, now))
         for key in dict.fromkeys([*known, *seen]):
             _judge(found, f"{name}, {key[0]}: {key[1]} beside {key[2]}", seen.get(key), known.get(key))
-        failed = dict(_failures(then.get(name, {})))
-        for place, said in _failures(now.get(name, {})):
+        failed = dict(_failures(then[name]))
+        for place, said in _failures(now[name]):
             if place not in failed:
                 found.worse.append(f"{name}, {place[0]}: {place[1]} failed, and did not before: {said}")
-        if name not in then:
-            found.untold.append(f"{name}: it is not in the committed run")
-        elif name not in now:
-            found.untold.append(f"{name}: it was not run")
     return found
 
 

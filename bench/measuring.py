@@ -175,16 +175,17 @@ class Part:
         """Measure one thing of several; what fails in it fails alone.
 
         It has its share of the time that is left, beside the shares of those to come: what one took too much,
-        or left, falls on all that follow. One that takes its share of the time until the script is ended is
-        cancelled.
+        or left, falls on all that follow. It may take more, as long as the others have what is theirs before
+        the script is ended, and is cancelled then.
         """
-        before = self._ends_at
+        before, left = self._ends_at, self.seconds_left
         part = min(1.0, share / max(self._unshared, 1e-9))
         self._unshared -= share
-        self._ends_at = time.monotonic() + part * self.seconds_left
-        most = max(0.0, part * self.seconds_to_spare)
+        self._ends_at = time.monotonic() + part * left
+        others = (1 - part) * max(0.0, left) if part < 1 else 0.0
+        most = max(0.0, self.seconds_to_spare - others) if self.seconds else None
         try:
-            async with asyncio.timeout(most if most < math.inf else None) as patience:
+            async with asyncio.timeout(most) as patience:
                 yield
         except Exception as error:
             late = patience.expired()

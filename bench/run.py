@@ -59,6 +59,9 @@ REST = Seconds(15, 60)
 """Of that, what is kept for the pictures and the report, and for a script that does not end when told."""
 
 
+NOT_RUN = "it was not run"
+
+
 class Run:
     """One run of some scripts.
 
@@ -160,7 +163,7 @@ class Run:
     def _told(self, name: str, has_figures: bool) -> dict[str, Any]:
         outcome, seconds = self.outcomes.get(name), self.seconds_of(name)
         if outcome is None:
-            return {"ended": "it was not run", "seconds": seconds}
+            return {"ended": NOT_RUN, "seconds": seconds}
         return {
             "ended": outcome.failure if has_figures else outcome.failure or "it kept no figures",
             "seconds": seconds,

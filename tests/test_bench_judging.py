@@ -84,15 +84,16 @@ def test_what_cannot_be_compared_is_told(now: list[float], then: list[float], to
     assert (found.compared, found.worse) == (0, [])
 
 
-def test_a_script_or_a_ratio_that_is_missing_on_either_side_is_told() -> None:
-    assert judged({}, COMMITTED).untold == [
-        "x, starts: ours beside theirs: there is no such ratio now",
-        "x: it was not run",
-    ]
-    assert judged(COMMITTED, {}).untold == [
-        "x, starts: ours beside theirs: there is no such ratio in the committed run",
-        "x: it is not in the committed run",
-    ]
+def test_a_script_that_is_missing_on_either_side_is_told() -> None:
+    assert judged({}, COMMITTED).untold == ["x: it was not run"]
+    assert judged(COMMITTED, {}).untold == ["x: it is not in the committed run"]
+
+
+def test_a_ratio_that_is_missing_on_either_side_is_told() -> None:
+    neither = run_of(Part("x", "by values", seed=1))
+    told = "x, starts: ours beside theirs: there is no such ratio"
+    assert judged(neither, COMMITTED).untold == [f"{told} now"]
+    assert judged(COMMITTED, neither).untold == [f"{told} in the committed run"]
 
 
 def test_what_of_ours_fails_and_did_not_before_is_worse() -> None:
@@ -126,9 +127,10 @@ check.main()
 """
 
 
-def checked(folder: Path, now: Part) -> subprocess.CompletedProcess[str]:
+def checked(folder: Path, now: Part, **ended: str) -> subprocess.CompletedProcess[str]:
     results = folder / "now.json"
-    write(results, {"benches": {}, "parts": {now.name: now.record(done=True)}})
+    benches = {name: {"ended": how} for name, how in ended.items()}
+    write(results, {"benches": benches, "parts": {now.name: now.record(done=True)}})
     command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results"), "--results", str(results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
@@ -152,6 +154,14 @@ def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
     assert found.returncode == status, found.stderr
     assert told in found.stdout
     assert "2026-01-02-quick.json" in found.stdout
+
+
+def test_the_check_fails_if_a_script_breaks_before_it_has_a_figure(tmp_path: Path) -> None:
+    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
+    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    found = checked(tmp_path, part_of(STEADY, STEADY), x="", y="it ended with status 1", z="it was not run")
+    assert found.returncode == 1
+    assert "Worse than before:\n- y: it ended with status 1\n\n" in found.stdout
 
 
 def test_without_committed_results_the_check_says_what_makes_them(tmp_path: Path) -> None:
