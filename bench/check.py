@@ -47,6 +47,7 @@ def main() -> None:
         f"{results} beside {committed}: {found.compared} ratios of ours compared, {len(found.worse)} worse, "
         f"{len(found.better)} better, {len(found.untold)} things that cannot be compared."
     )
+    print(whose_time(results))
     if found.worse or not found.compared:
         sys.exit(1)
 
@@ -59,6 +60,13 @@ def parts(path: Path) -> Mapping[str, Any]:
             f"{path} is of an older bench, and cannot be compared with; `make bench-quick` makes a new one"
         )
     return {name: with_ratios(part) for name, part in found["parts"].items()}
+
+
+def whose_time(path: Path) -> str:
+    """Return who had the processors, as ratios of seconds by the wall are no good where others had many."""
+    used = json.loads(path.read_text()).get("processor seconds", {})
+    told = ", ".join(f"{seconds:.0f} s {whose}" for whose, seconds in used.items())
+    return f"Of the processors' time meanwhile: {told}. On a busy machine look at processor times alone."
 
 
 def without_figures(path: Path) -> Iterator[str]:
