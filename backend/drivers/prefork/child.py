@@ -14,7 +14,7 @@ import runpy
 import signal
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..order import Order
@@ -97,7 +97,7 @@ def become(order: Order, kind: str, stock: Stock) -> Callable[[], None]:
     os.close(sandbox)
     _set_interpreter(program)
     _set_signals()
-    _forget_template()
+    _forget_template(stock.launcher_modules)
     return _run_module(program.module) if program.module else _run_script(program)
 
 
@@ -221,12 +221,10 @@ def _set_signals() -> None:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _forget_template() -> None:
+def _forget_template(modules: Iterable[str]) -> None:
     """Leave nothing behind that a new interpreter has not, but modules that the program will need."""
-    package = __name__.partition(".")[0]
-    for name in list(sys.modules):
-        if name == package or name.startswith(f"{package}."):
-            del sys.modules[name]
+    for name in modules:
+        del sys.modules[name]
     main = types.ModuleType("__main__")
     main.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
     main.__loader__ = importlib.machinery.BuiltinImporter
@@ -251,8 +249,11 @@ def _run_script(program: Program) -> Callable[[], None]:
     return lambda: exec(code, names)  # noqa: S102 - the program
 
 
-def run(program: Callable[[], None]) -> None:
-    """Run a program; what it raises is reported without a trace of how it came to run."""
+def run(program: Callable[[], None], kept: Stock) -> None:
+    """Run a program; what it raises is reported without a trace of how it came to run.
+
+    `kept` is not let go meanwhile: to free so many objects would copy the pages that they are in.
+    """
     try:
         program()
     except (SystemExit, KeyboardInterrupt):

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 
+from .files import Files
 from .handshake import rehearse_encryption
 from .line import MODULES
 from .repairs import REPAIRED
@@ -104,6 +105,8 @@ class Stock:
         Variables that the interpreter or a module has set, where the environment had none of that name.
     dropped
         Modules that the tasks import themselves.
+    launcher_modules
+        Those of the package that this module is of, which no task would have.
 
     Raises
     ------
@@ -128,12 +131,15 @@ class Stock:
         }
         self.settings = watch.settings
         self.added = {name: os.environ[name] for name in os.environ.keys() - self._environment.keys()}
-        self._files = {path: _state(path) for path in _paths()}
+        self._files = Files(_paths())
         for path in self._files:
             if _changed_at(path) >= begun:
                 raise Unfit(f"{path} changed while it was imported")
         self._account = os.geteuid(), os.getegid()
         self._protected = _protected(self._files)
+        package = __name__.partition(".")[0]
+        self.launcher_modules = [name for name in sys.modules if name.partition(".")[0] == package]
+        self._packages = frozenset(name.partition(".")[0] for name in sys.modules)
         gc.collect()
         self.generators = [
             found
@@ -144,10 +150,8 @@ class Stock:
 
     def changed(self) -> str:
         """Return what is different on the disk since it was imported; empty if nothing is."""
-        for path, state in self._files.items():
-            if _state(path) != state:
-                return f"{path} has changed"
-        return ""
+        path = self._files.changed()
+        return path and f"{path} has changed"
 
     def check_environment(self, environment: Mapping[str, str]) -> None:
         """Check that a task with this environment would have imported the same.
@@ -187,11 +191,11 @@ class Stock:
         Unfit
             If there is one of a name that has been imported from elsewhere.
         """
-        ours = {name.partition(".")[0] for name in sys.modules}
         with os.scandir(folder) as entries:
             for entry in entries:
                 name, _, ending = entry.name.partition(".")
-                if name in ours and (ending.rpartition(".")[2] in ("py", "pyc", "so") or entry.is_dir()):
+                ending = ending.rpartition(".")[2]
+                if name in self._packages and (ending in ("py", "pyc", "so") or entry.is_dir()):
                     raise Unfit(f"{entry.path} takes the place of a module")
 
 
@@ -338,14 +342,6 @@ def _protected(paths: Iterable[str]) -> dict[tuple[int, int, int, int], str]:
             seen.add(path)
             rights = os.X_OK
     return found
-
-
-def _state(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _changed_at(path: str) -> float:

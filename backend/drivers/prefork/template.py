@@ -93,7 +93,7 @@ def _serve(connection: socket.socket, kind: str, stock: Stock) -> Callable[[], N
     if os.geteuid() != 0:
         # Only now that nothing leads back to the launcher: other processes of the account may look in.
         show_own_files()
-    return partial(run, program)
+    return partial(run, program, stock)
 
 
 def _receive(gate: int) -> Order | None:
