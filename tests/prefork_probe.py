@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import multiprocessing.process
 import os
+import platform
 import random
 import resource
 import signal
@@ -24,6 +25,8 @@ import warnings
 
 import dask
 from distributed.client import Future
+from distributed.versions import get_versions
+from tornado import netutil
 
 try:
     import numpy
@@ -98,6 +101,9 @@ same = {
     "log": [handler.stream is sys.stderr for handler in logging.getLogger("distributed").handlers],
     "multiprocessing": [multiprocessing.process.ORIGINAL_DIR, multiprocessing.get_start_method()],
     "dask": [dask.config.config, dask.config.paths, dask.config.PATH],
+    "versions": get_versions(),
+    "machine": [*platform.uname(), platform.processor()],
+    "trusted": netutil._client_ssl_defaults().cert_store_stats(),
     "accessible": os.access("/proc/self/environ", os.R_OK),
 }
 different = {

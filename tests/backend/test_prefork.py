@@ -120,6 +120,8 @@ UNUSUAL = {
     "DASK_DISTRIBUTED__COMM__OFFLOAD": "1MiB",
     "DASK_LOGGING__DISTRIBUTED": "debug",
     "TORNADO_EXTENSION": "0",
+    "SSL_CERT_DIR": "/tmp",
+    "SSLKEYLOGFILE": "/dev/null",
 }
 
 
@@ -169,6 +171,15 @@ async def test_a_module_in_the_working_directory_has_precedence_as_ever(warm: Wa
     (spec.sandbox / "click.py").write_text("print('mine'); raise SystemExit(7)")
     exit_, said, _ = await run(driver, spec)
     assert (exit_.exit_code, said) == (7, "mine\n")
+
+
+async def test_what_the_working_directory_says_of_a_package_has_precedence_too(warm: Warm) -> None:
+    driver = await warm.open()
+    spec = warm.worker()
+    told = spec.sandbox / "dask-1.0.dist-info" / "METADATA"
+    told.parent.mkdir(parents=True)
+    told.write_text("Metadata-Version: 2.1\nName: dask\nVersion: 1.0\n")
+    assert (await probe(driver, spec))["same"]["versions"]["packages"]["dask"] == "1.0"
 
 
 async def test_a_program_that_is_not_there_is_refused_as_ever(warm: Warm) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import ModuleType
 
+from . import firsts
 from .files import Files
 from .handshake import rehearse_encryption
 from .line import MODULES
@@ -40,7 +41,8 @@ _WANTED = {
         "distributed.preloading",
         "distributed.http.worker.prometheus",
         "multiprocessing.popen_spawn_posix",
-        "hubfleet.workers.drain",
+        "tornado.platform.asyncio",
+        *("hubfleet.workers.drain", "hubfleet.workers.guard"),
     ),
     "server": (
         "jupyterhub.singleuser.extension",
@@ -84,7 +86,7 @@ _VARYING = frozenset(
 _UNSEEN = (
     *("ARROW_", "BLIS_", "BLOSC_", "GLIBC_", "GOMP_", "GOTO_", "KMP_", "LC_", "LD_", "MALLOC_", "MKL_"),
     *("NPY_", "OMP_", "OPENBLAS_", "OPENSSL_", "PYTHON", "SSL_", "LANG", "LOCPATH", "NLSPATH", "TBB_"),
-    *("TZDIR", "VECLIB_", "COVERAGE_", "COV_CORE_", "SETUPTOOLS_"),
+    *("TZDIR", "VECLIB_", "COVERAGE_", "COV_CORE_", "SETUPTOOLS_", *firsts.VARIABLES),
 )
 
 
@@ -195,8 +197,9 @@ class Stock:
             for entry in entries:
                 name, _, ending = entry.name.partition(".")
                 ending = ending.rpartition(".")[2]
-                if name in self._packages and (ending in ("py", "pyc", "so") or entry.is_dir()):
-                    raise Unfit(f"{entry.path} takes the place of a module")
+                is_module = name in self._packages and (ending in ("py", "pyc", "so") or entry.is_dir())
+                if is_module or ending in ("dist-info", "egg-info"):
+                    raise Unfit(f"{entry.path} takes the place of a module, or of what is known of one")
 
 
 def check_quiet(descriptor: int) -> None:
@@ -240,6 +243,7 @@ def _import_all(kind: str, watch: Watch) -> None:
             importlib.import_module(name)
     if kind == "worker":
         rehearse_encryption()
+        firsts.look_up()
 
 
 def _extensions() -> Iterator[str]:
@@ -312,6 +316,7 @@ def _paths() -> Iterator[str]:
     yield sys.executable
     yield os.path.join(sys.prefix, "pyvenv.cfg")
     yield os.path.join(sys.prefix, _EXTENSIONS)
+    yield from firsts.paths()
     # A package that is installed or removed changes the directory.
     for folder in sys.path:
         yield folder

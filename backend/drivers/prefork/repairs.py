@@ -112,6 +112,11 @@ def _set_default(owner: Any, name: str, value: str) -> None:
     trait.default_value = value
 
 
+def _repair_platform(module: Any) -> None:
+    if module._uname_cache is not None and module._uname_cache.node != os.uname().nodename:
+        module._uname_cache = None
+
+
 def _repair_rich(module: Any) -> None:
     module._IMPORT_CWD = os.path.abspath(os.getcwd())
 
@@ -160,6 +165,7 @@ _REPAIRS: Mapping[str, tuple[Collection[str], Callable[[Any], None] | None]] = {
     "logging": ((), _repair_logging),
     "multiprocessing.process": (("os.getcwd()", "os.urandom()"), _repair_multiprocessing),
     "sysconfig": (("HOME", "PYTHONUSERBASE"), _repair_sysconfig),
+    "platform": ((), _repair_platform),
     "wsgiref.handlers": ((ALL_VARIABLES,), _repair_wsgiref),
     "psutil": (("os.getpid()",), None),  # asks whether /proc/<pid> has this or that file
     "psutil._pslinux": (("os.getpid()",), None),
