@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from distributed import Nanny
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("distributed.worker.drain")
 
 DRAIN_SECONDS = 25.0
-"""How long a worker may take to hand over its results before it ends without."""
+"""How long a worker may take to hand over its results, if need be to one that comes only now."""
 
 RUN_SECONDS = 5.0
 """How much of that running tasks may take to end; after it they start anew elsewhere."""
@@ -69,13 +70,7 @@ async def drain(worker: Worker) -> None:
     that one waits for an end which nobody brings about.
     """
     joined = worker.status != Status.init
-    handing = asyncio.create_task(_hand_over(worker.scheduler, worker.address, worker), name="hand over")
-    # A worker whose scheduler has ended closes by itself; a question that is on its way then would
-    # look for the scheduler for half a minute.
-    while _works(worker) and not handing.done():
-        await asyncio.wait({handing}, timeout=_LOOK_SECONDS)
-    handing.cancel()
-    await asyncio.wait({handing})
+    await _while(lambda: _works(worker), _hand_over(worker.scheduler, worker.address, worker))
     # What still runs has been given to others by now, or nobody wants it: it ends with the process.
     closing = asyncio.create_task(worker.close(executor_wait=False, reason="SIGTERM"), name="close")
     done, _ = await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
@@ -90,8 +85,22 @@ async def drain(worker: Worker) -> None:
 async def drain_nanny(nanny: Nanny) -> None:
     """Hand over what the nanny's worker has, then close both."""
     if nanny.worker_address:
-        await _hand_over(nanny.scheduler, nanny.worker_address, None)
+        handing = _hand_over(nanny.scheduler, nanny.worker_address, None)
+        await _while(lambda: nanny.status == Status.running, handing)
     await nanny.close(timeout=CLOSE_SECONDS, reason="SIGTERM")
+
+
+async def _while(works: Callable[[], bool], handing_over: Coroutine[Any, Any, None]) -> None:
+    """Hand over for as long as a worker works.
+
+    One whose scheduler has ended closes by itself; a question that is on its way then would look for the
+    scheduler for half a minute.
+    """
+    handing = asyncio.create_task(handing_over, name="hand over")
+    while works() and not handing.done():
+        await asyncio.wait({handing}, timeout=_LOOK_SECONDS)
+    handing.cancel()
+    await asyncio.wait({handing})
 
 
 async def _hand_over(scheduler: Any, address: str, here: Worker | None) -> None:
@@ -100,18 +109,30 @@ async def _hand_over(scheduler: Any, address: str, here: Worker | None) -> None:
     stimulus = f"sigterm-{address}"
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            await scheduler.retire_workers(
-                workers=[address], close_workers=False, remove=False, stimulus_id=stimulus
-            )
-            await _until_idle(scheduler, address, here)
-            # What has ended meanwhile left its result behind. Tasks that still run are no longer ours.
-            await scheduler.retire_workers(
-                workers=[address], close_workers=False, remove=True, stimulus_id=stimulus
-            )
+            while True:
+                await scheduler.retire_workers(
+                    workers=[address], close_workers=False, remove=False, stimulus_id=stimulus
+                )
+                await _until_idle(scheduler, address, here)
+                # What has ended meanwhile left its result behind. Tasks that still run are no longer ours.
+                handed_over = await scheduler.retire_workers(
+                    workers=[address], close_workers=False, remove=True, stimulus_id=stimulus
+                )
+                if address in handed_over or not await _another_comes(scheduler, address):
+                    break
     except TimeoutError:
         log.warning("the results were not handed over within %.0f s; ending without", DRAIN_SECONDS)
     except OSError as error:  # CommClosedError is one
         log.info("nobody to hand the results to: %s", error)
+
+
+async def _another_comes(scheduler: Any, address: str) -> bool:
+    """Wait for another worker; return False if the scheduler does not know this one any more."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        there = await scheduler.ncores()
+        if address not in there or len(there) > 1:
+            return address in there
 
 
 async def _until_idle(scheduler: Any, address: str, here: Worker | None) -> None:

@@ -121,6 +121,30 @@ async def test_behind_a_nanny_results_are_handed_over_too(workers: Workers, runs
     assert runs.total() == 10
 
 
+async def test_the_only_worker_waits_for_another_to_hand_its_results_to(workers: Workers, runs: Runs) -> None:
+    """As when workers that are to stay are late, and the one that came first is not to stay."""
+    await workers.add("first")
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        ending = asyncio.create_task(workers.terminate("first"))
+        await until(lambda: "could-not-retire" in str(workers.scheduler.get_events("all")))
+        await workers.add("second")
+        assert await ending == 0
+        assert await client.gather(futures) == [number * number for number in range(10)]
+    assert runs.total() == 10
+
+
+async def test_a_nanny_whose_scheduler_ends_waits_for_nobody(workers: Workers, runs: Runs) -> None:
+    await workers.add("first", nanny=True)
+    async with Client(workers.scheduler.address, asynchronous=True) as client:
+        futures = await fill(client, runs.counting(), "first")
+        ending = asyncio.create_task(workers.terminate("first"))
+        await until(lambda: "could-not-retire" in str(workers.scheduler.get_events("all")))
+        del futures
+    await workers.scheduler.close()
+    assert await ending == 0
+
+
 async def test_a_short_task_ends_where_it_runs(workers: Workers, runs: Runs) -> None:
     """As on a worker that has come, and was given work, while the backend was told to end it."""
     await workers.add("first")
