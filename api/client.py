@@ -202,6 +202,16 @@ class Client:
         """Return the apps that wait, and why."""
         return await self._call(self.transport.list_queue)
 
+    async def reset_delay(self, app_id: str) -> None:
+        """Let an app whose tasks have ended start the next ones at once, without its back-off.
+
+        Raises
+        ------
+        NotFound
+            No instance of it waits.
+        """
+        await self._call(lambda: self.transport.reset_delay(app_id))
+
     async def quota(self, user: str | None = None) -> QuotaReport | None:
         """Return what a user may have and has; None where the backend has no quotas, as Marathon has none.
 

@@ -147,6 +147,10 @@ class Transport(MarathonClient):
         response = self._do_request("GET", "/v2/queue", params={"embed": "explanation"})
         return [QueueItem.from_wire(item) for item in response.json()["queue"]]
 
+    def reset_delay(self, app_id: str) -> None:
+        """End the back-off of an app of which something waits."""
+        self._do_request("DELETE", f"/v2/queue/{app_id.strip('/')}/delay")
+
     def is_hubfleet(self) -> bool:
         """Whether this is our own backend, by what it says of itself."""
         return str(self._do_request("GET", "/v2/info").json().get("buildref", "")).startswith("hubfleet-")

@@ -1,6 +1,8 @@
-"""When to give up on workers that never come: each of them would only end like the last. Pure."""
+"""What the ends of workers mean: when to give up on those that never come, and who has worked. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 MOST_CRASHES = 4
 """So many in a row, and for `LEAST_SECONDS` at least: a hiccup of the machine ends several at once."""
@@ -18,16 +20,25 @@ class Crashes:
     def __init__(self) -> None:
         self.count = 0
         self._first = 0.0
+        self._reached: dict[str, float] = {}
+
+    def see(self, known: Set[str], alive: Set[str], now: float) -> None:
+        """Take note of the tasks whose workers the scheduler knows, and of those that live."""
+        if known - self._reached.keys():
+            self.count = 0  # it can be done
+        kept = known | (self._reached.keys() & alive)
+        self._reached = {task: self._reached.get(task, now) for task in kept}
+
+    def worked(self, task: str, now: float) -> float | None:
+        """Return for how many seconds the scheduler has known a task's worker; None if it never did."""
+        since = self._reached.get(task)
+        return None if since is None else now - since
 
     def ended(self, now: float) -> None:
-        """Take note of one."""
+        """Take note of one that had not reached the scheduler."""
         self.count += 1
         if self.count == 1:
             self._first = now
-
-    def reached(self) -> None:
-        """Take note that one has reached the scheduler: it can be done."""
-        self.count = 0
 
     def hopeless(self, now: float) -> bool:
         """Whether another one would most likely end the same way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from .crashes import Crashes
 from .trouble import Trouble
 from .workers import MarathonWorkers
 
@@ -14,6 +15,7 @@ class ElasticCluster(Protocol):
 
     marathon_workers: MarathonWorkers
     trouble: Trouble
+    crashes: Crashes
     scaling: asyncio.Lock
     wish: int | None
 

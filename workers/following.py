@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 
-from hubfleet.api.errors import BackendError, BackendUnreachable, RequestRefused
+from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
 from hubfleet.api.status import Event
 from hubfleet.api.watcher import Watcher
 
@@ -14,12 +14,14 @@ from .counting import task_of
 from .crashes import Crashes
 from .elastic import ElasticCluster
 from .trouble import replaced, why
+from .workers import MarathonWorkers
 
 log = logging.getLogger("hubfleet.workers")
 
 _FIRST, _MOST = 0.5, 5.0  # seconds between questions while workers come or go and no events tell of it
 _SETTLED = 30.0  # seconds between questions while all are there that shall be
 _GROWTH = 1.3
+_WORKED = 5.0  # seconds with the scheduler after which a worker's own good end is no sign of trouble
 _CRASHED = frozenset({"TASK_FAILED", "TASK_ERROR", "TASK_DROPPED"})
 
 
@@ -36,16 +38,20 @@ async def follow(cluster: ElasticCluster) -> None:
     watcher = Watcher(workers.marathon, group, log_level=logging.DEBUG)
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
-    crashes, reached = Crashes(), set[str]()
+    crashes = cluster.crashes
+    left_well = False
 
     def observe(app_id: str, event: Event | None) -> None:
+        nonlocal left_well
         if app_id != workers.app_id:
             return
         changed.set()
         if event is not None and event.event_type == "status_update_event":
             task, state = event["taskId"], event["taskStatus"]
-            if state in _CRASHED and task not in reached and task not in workers.count.doomed:
+            worked = crashes.worked(task, loop.time())
+            if state in _CRASHED and worked is None and task not in workers.count.doomed:
                 crashes.ended(loop.time())
+            left_well |= state == "TASK_FINISHED" and worked is not None and worked >= _WORKED
 
     watcher.observe(observe)
     watcher.start()
@@ -61,9 +67,11 @@ async def follow(cluster: ElasticCluster) -> None:
             if watcher.sighted:
                 workers.hear(watcher.lookup(workers.app_id))
             known = {task_of(str(name), workers.options.nworkers) for name in cluster.observed}
-            if known - reached:
-                crashes.reached()
-            reached = (reached & set(workers.count.states)) | known
+            crashes.see(known, workers.count.states.keys(), loop.time())
+            if left_well:
+                left_well = False  # before the question, during which another one may leave
+                if not await _replaced_at_once(workers):
+                    left_well = True
             if crashes.hopeless(loop.time()):
                 await _give_up(cluster, crashes, len(known & set(workers.count.states)))
             now = (cluster.workers, cluster.observed)
@@ -79,6 +87,17 @@ async def follow(cluster: ElasticCluster) -> None:
         await watcher.close()
 
 
+async def _replaced_at_once(workers: MarathonWorkers) -> bool:
+    """End the back-off for those who left rightly, as by `client.restart`; say whether it has ended."""
+    try:
+        await workers.marathon.reset_delay(workers.app_id)
+    except NotFound:
+        return not workers.count.waiting  # or else they will be waiting in a moment
+    except (BackendError, OSError) as error:
+        log.info("workers of %s may be held back: %s", workers.app_id, error)
+    return True
+
+
 async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> None:
     """Stop workers from being started again and again, and say so."""
     workers = cluster.marathon_workers
@@ -91,7 +110,7 @@ async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> Non
     except (BackendError, OSError) as error:
         log.info("Dask cluster %s: tried again in a moment: %s", cluster.name, error)
         return
-    crashes.reached()
+    crashes.count = 0
     workers.tell(f"no more workers are started, since {sentence}; mend it, and scale again")
 
 

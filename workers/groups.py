@@ -14,6 +14,7 @@ from .adaptive import WorkersAdaptive, checked_options
 from .amounts import with_bounds_in_workers
 from .checks import MOST_WORKERS
 from .counting import tasks_for
+from .crashes import Crashes
 from .following import follow
 from .load import wanted_workers
 from .states import GroupState
@@ -60,6 +61,7 @@ class WorkerGroup:
         self.house = house
         self.marathon_workers = marathon_workers
         self.trouble = Trouble(self.tell)
+        self.crashes = Crashes()
         self.scaling = asyncio.Lock()
         self.wish: int | None = None
         self.adaptive: GroupAdaptive | None = None

@@ -68,7 +68,8 @@ class WorkerOptions:
         By how much `lifetime` may differ between workers, so that they do not end all at once.
     nanny
         Whether a second process watches each worker. The backend does that already, and a
-        worker without one starts sooner; ``client.restart()`` needs it.
+        worker without one starts sooner. ``client.restart()`` has new workers started either way;
+        ``client.restart_workers()`` needs it.
     dashboard
         Whether each worker has a dashboard of its own. It takes as long to import as all the
         rest; the scheduler's has most of it.

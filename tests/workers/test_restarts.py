@@ -1,0 +1,46 @@
+"""Workers that end rightly, by a word of the user's, are replaced at once and not after a back-off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hubfleet.workers import MarathonCluster, following
+
+from .conftest import until
+
+MANY = 8
+"""Of so many ends in a row the back-off would be a minute."""
+
+
+async def all_work(cluster: MarathonCluster) -> set[str]:
+    """Wait until they are there, and the cluster has taken note of it; return their addresses."""
+    group = cluster.groups["default"]
+
+    def seen() -> bool:
+        return sum(group.crashes.worked(task, 0) is not None for task in group.plan) == MANY
+
+    await until(seen, 90)
+    return set(cluster.scheduler.workers)
+
+
+async def test_workers_that_are_restarted_or_retired_by_hand_are_replaced_at_once(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_WORKED", 0.0)
+    async with MarathonCluster(n_workers=MANY, **arguments) as cluster, cluster.get_client() as client:
+        first = await all_work(cluster)
+        held = client.submit(pow, 2, 5)
+        assert await held == 32
+        await client.restart(timeout=50)
+        assert held.status == "cancelled"
+        second = await all_work(cluster)
+        assert not second & first
+
+        results = client.map(pow, range(40), [2] * 40)
+        await client.gather(results)
+        leaving = set(list(second)[1:])
+        await client.retire_workers(list(leaving))
+        await until(lambda: len(set(cluster.scheduler.workers) - leaving) == MANY, 50)
+        assert sum(await client.gather(results)) == sum(number**2 for number in range(40))
