@@ -229,7 +229,8 @@ def relate(part: Part, sizes: Sizes) -> None:
         if not part.quick:
             executed = "bare dask worker, plain, wall"
             part.ratio(scaled(n), "ours, executed, TLS, wall", "LocalCluster, TLS, wall", limit=executed)
-        part.goal(scaled(n), "ours, TLS, memory of a worker", at_most=20)
+        if n >= 8:  # fewer have larger parts of what they share
+            part.goal(scaled(n), "ours, TLS, memory of a worker", at_most=20)
         of = "LocalCluster, TLS, memory of a worker"
         part.ratio(scaled(n), "ours, TLS, memory of a worker", of, limit="fork, plain, memory of a worker")
     part.goal(FIRST, "ours, TLS, first worker", at_most=0.5)
