@@ -44,7 +44,6 @@ class Choosing(ChoiceTraits, Overridable):
         super().__init__(**kwargs)
         # Of the options, what `apply_options` has left to `choice`; None before.
         self._amounts: Mapping[str, Any] | None = None
-        self._prepared = False  # whether `apply_group_overrides` has been called for this start
         self._former_options: dict[str, Any] | None = None
 
     @observe("user_options")
@@ -97,10 +96,7 @@ class Choosing(ChoiceTraits, Overridable):
         """
         self.undo_overrides()
         self.forget_options()
-        self._prepared = True
-        of_jupyterhub = getattr(super(), "apply_group_overrides", None)  # 5.0 has none
-        if of_jupyterhub is not None:
-            await of_jupyterhub()
+        await super().apply_group_overrides()  # type: ignore[misc]  # the Spawner has it
         own = self.user_overrides
         try:
             own = await ask(own, self) if callable(own) else own.get(self.user.name, {})
@@ -160,18 +156,13 @@ class Choosing(ChoiceTraits, Overridable):
         self._amounts = selection.rest
 
     async def see_to_options(self) -> None:
-        """Do what JupyterHub has not had done before `start`.
-
-        JupyterHub 5.0 has no hooks for it, and a site may have an `apply_user_options` of its own.
-        """
-        if not self._prepared:
-            await self.apply_group_overrides()
+        """Apply the options where a site has an `apply_user_options` of its own, which did not."""
         if self._amounts is None:
             await self.apply_options()
 
     def forget_options(self) -> None:
         """Have the options of the next start applied anew."""
-        self._prepared, self._amounts = False, None
+        self._amounts = None
 
     def choice(self) -> Choice:
         """Return what the server gets, of what `apply_options` has checked; the traits are read now.

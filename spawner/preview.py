@@ -77,10 +77,8 @@ async def preview(
         if not secret and spawner.hub_id == hub.hub.base_url:  # what it is made from then
             spawner.hub_id = HUB_ID
         spawner.user_options = dict(options or {})
-        if hasattr(spawner, "apply_group_overrides"):
-            await spawner.apply_group_overrides()
-        if hasattr(spawner, "_run_apply_user_options"):
-            await spawner._run_apply_user_options(spawner.user_options)
+        await spawner.apply_group_overrides()
+        await spawner._run_apply_user_options(spawner.user_options)
         spawner.api_token = TOKEN
         if hub.internal_ssl:
             spawner._certificates = CERTIFICATES

@@ -284,20 +284,6 @@ async def test_a_site_with_its_own_way_to_apply_options_has_them_checked_all_the
     assert (await spawner.app_to_submit()).cpus == 2
 
 
-async def test_a_hub_without_hooks_for_options_has_them_checked_all_the_same(small_hub: Any) -> None:
-    """As JupyterHub 5.0 does it: the state is cleared, and the spawner started."""
-    small_hub.config.MarathonSpawner.user_overrides = {"alice": {"max_cpu": 8}}
-    spawner = small_hub.spawner("alice")
-    for cpu in (8, 5):
-        spawner.user_options = {"cpu": cpu}
-        spawner.clear_state()
-        assert (await spawner.app_to_submit()).cpus == cpu
-    spawner.user_options = {"cpu": 9}
-    spawner.clear_state()
-    with pytest.raises(StartRefused, match="asks for 9"):
-        await spawner.app_to_submit()
-
-
 async def test_hooks_see_the_profile_and_have_the_last_word(hub: Any, backend: Any) -> None:
     seen = []
 
