@@ -64,6 +64,40 @@ async def test_a_path_is_seen_elsewhere_though_its_place_is_not_on_the_host(
     assert not Path("/usr/share/no-such-place").exists()
 
 
+@pytest.mark.parametrize("user", [None, pytest.param("nobody", marks=as_root)])
+async def test_a_volume_in_a_volume_leaves_the_outer_one_writable(
+    site: Site, shared_data: Path, tmp_path: Path, user: str | None
+) -> None:
+    """As a home of one's own, with what all share in it."""
+    driver = await open_with_mounts(site)
+    home, place = tmp_path / "home", "/no-such-place/me"
+    home.mkdir()
+    if user is not None:
+        shutil.chown(home, user)
+    mounts = [Mount(str(shared_data), f"{place}/shared", read_only=True), Mount(str(home), place)]
+    script = f"cd {place} && cat shared/word && echo own > mine && ! touch shared/new"
+    task = site.spec("a", script, mounts=mounts, user=user)
+    await driver.start(task)
+    assert (await next_exit(driver)).exit_code == 0, (task.sandbox / "stderr").read_text()
+    assert sorted(os.listdir(home)) == ["mine", "shared"]
+
+
+@as_root
+async def test_a_link_in_a_volume_leads_root_nowhere_else(
+    site: Site, shared_data: Path, tmp_path: Path
+) -> None:
+    driver = await open_with_mounts(site)
+    elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"
+    elsewhere.mkdir()
+    home.mkdir()
+    (home / "link").symlink_to(elsewhere)
+    mounts = [Mount(str(home), "/no-such-place/me"), Mount(str(shared_data), "/no-such-place/me/link/in")]
+    task = site.spec("a", "cat /no-such-place/me/link/in/word", mounts=mounts)
+    await driver.start(task)
+    assert (await next_exit(driver)).exit_code == 0, (task.sandbox / "stderr").read_text()
+    assert os.listdir(elsewhere) == []
+
+
 async def test_what_is_mounted_read_only_cannot_be_written(site: Site, shared_data: Path) -> None:
     driver = await open_with_mounts(site)
     mounts = [Mount(str(shared_data), "ro", read_only=True), Mount(str(shared_data / "word"), "file", True)]

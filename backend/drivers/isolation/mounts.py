@@ -2,9 +2,10 @@
 
 As root the namespace is made as it is; otherwise within a user namespace, in which the task's account is
 mapped to itself and nothing else. Where a mount point is missing, it is made as the task's account where
-that is at home (in what it may write, in its home directory, in what all may write); elsewhere the directory
-is shown again, from a small file system of the task's own, with the missing part added: nothing is made on
-the host that the account could not have made.
+that is at home: in what it may write; as root, which may write everywhere, in its home directory, in what
+all may write, and in what is mounted for it to write to. Elsewhere the directory is shown again, from a small
+file system of the task's own, with the missing part added: nothing is made on the host that the account could
+not have made.
 
 After the first mount the new process, still root, must look nothing up by name that a mount may have changed:
 no accounts, no modules.
@@ -18,7 +19,7 @@ import ctypes
 import os
 import pwd
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ..order import Bind, StartError
@@ -122,9 +123,10 @@ def mount_all(binds: Sequence[Bind], sandbox: str, who: Who) -> None:
                 _set_read_only(tree, _WHOLE)
         except OSError as error:
             raise StartError.from_os_error(f"The host path {bind.source} cannot be mounted", error) from error
-        trees.append((target, tree, stat.S_ISDIR(os.fstat(source).st_mode)))
+        trees.append((target, tree, stat.S_ISDIR(os.fstat(source).st_mode), bind.read_only))
         os.close(source)
-    for target, tree, is_directory in sorted(trees, key=lambda each: each[0].count("/")):
+    mounted: dict[str, bool] = {}  # whether read-only
+    for target, tree, is_directory, read_only in sorted(trees, key=lambda each: each[0].count("/")):
         try:
             if os.path.exists(target):
                 if os.path.isdir(target) != is_directory:
@@ -132,9 +134,10 @@ def mount_all(binds: Sequence[Bind], sandbox: str, who: Who) -> None:
                         f"The container path {target} cannot be mounted on: one is a directory, one is not."
                     )
             else:
-                _make(target, is_directory, who, inside=(target + "/").startswith(sandbox + "/"))
+                _make(target, is_directory, who, sandbox, mounted)
             _attach(tree, target)
             os.close(tree)
+            mounted[target] = read_only
         except OSError as error:
             raise StartError.from_os_error(
                 f"The container path {target} cannot be mounted on", error
@@ -180,8 +183,8 @@ def _own_namespace() -> None:
     _check(_libc.mount(None, b"/", None, ctypes.c_ulong(_RECURSIVE | _SLAVE), None))
 
 
-def _make(target: str, is_directory: bool, who: Who, *, inside: bool) -> None:
-    """Make a mount point and what is missing above it, really (`inside` the sandbox always) or in a view."""
+def _make(target: str, is_directory: bool, who: Who, sandbox: str, mounted: Mapping[str, bool]) -> None:
+    """Make a mount point and what is missing above it, really (in the sandbox always) or in a view."""
     missing: list[str] = []
     there = target
     while not os.path.lexists(there):
@@ -189,7 +192,7 @@ def _make(target: str, is_directory: bool, who: Who, *, inside: bool) -> None:
         missing.insert(0, name)
     if not os.path.isdir(there):
         raise StartError(f"The container path {target} cannot be made: {there} is no directory.")
-    if inside or _at_home(there, who):
+    if _is_within(target, sandbox) or _at_home(there, who, mounted):
         with who.acting():
             _make_below(os.open(there, os.O_PATH | os.O_DIRECTORY), missing, is_directory)
         return
@@ -199,13 +202,22 @@ def _make(target: str, is_directory: bool, who: Who, *, inside: bool) -> None:
     os.close(view)
 
 
-def _at_home(directory: str, who: Who) -> bool:
+def _at_home(directory: str, who: Who, mounted: Mapping[str, bool]) -> bool:
     if os.stat(directory).st_mode & stat.S_IWOTH:
         return True
     if who.uid == 0:
-        return bool(who.home) and (directory + "/").startswith(who.home.rstrip("/") + "/") and who.home != "/"
+        # By where it truly is: a link that somebody has laid in a volume leads nowhere else.
+        true = os.path.realpath(directory)
+        if who.home not in ("", "/") and _is_within(true, who.home):
+            return True
+        around = [target for target in mounted if _is_within(true, os.path.realpath(target))]
+        return bool(around) and not mounted[max(around, key=len)]
     with who.acting():
         return os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return (path + "/").startswith(directory.rstrip("/") + "/")
 
 
 def _make_below(directory: int, names: Sequence[str], is_directory: bool) -> None:
