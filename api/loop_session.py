@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +109,6 @@ class LoopSession:
         params: dict[str, Any] | None = None,
         data: bytes | None = None,
         headers: dict[str, str],
-        auth: tuple[str, str] | None,
         verify: bool | str,
         timeout: float | tuple[float, float],
         stream: bool = False,
@@ -118,28 +117,26 @@ class LoopSession:
 
         Where that is safe, aiohttp itself sends it once more over a new connection if a kept one breaks.
         """
-        request = requests.Request(method, url, headers, params=params, data=data, auth=auth).prepare()
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
-        patience = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
-        return _awaited(self._send(request, verify, patience, stream))
+        return _awaited(
+            self._send(
+                method,
+                URL(url),
+                verify,
+                stream,
+                params=list(_pairs(params or {})),
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read),
+            )
+        )
 
     async def _send(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str,
-        patience: aiohttp.ClientTimeout,
-        stream: bool,
+        self, method: str, url: URL, verify: bool | str, stream: bool, **settings: Any
     ) -> LoopAnswer:
-        method, url = str(request.method), URL(str(request.url), encoded=True)
         try:
-            body = await self._opened().request(
-                method,
-                url,
-                data=request.body,
-                headers=request.headers,
-                timeout=patience,
-                ssl=await self._context(verify) if url.scheme == "https" else True,
-            )
+            tls = await self._context(verify) if url.scheme == "https" else True
+            body = await self._opened().request(method, url, ssl=tls, **settings)
             content = b"" if stream and body.status < 400 else await body.read()
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             raise OSError(cause_of(error)) from error
@@ -187,6 +184,14 @@ class LoopSession:
         """Return when the connections are closed."""
         if self._closing is not None:
             await self._closing
+
+
+def _pairs(params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of a query as requests writes them."""
+    for name, value in params.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                yield name, str(one)
 
 
 async def _events_of(body: aiohttp.ClientResponse) -> AsyncIterator[Event]:

@@ -72,7 +72,6 @@ class Session(Protocol):
         params: dict[str, Any] | None = None,
         data: bytes | None = None,
         headers: dict[str, str],
-        auth: tuple[str, str] | None,
         verify: bool | str,
         timeout: float | tuple[float, float],
         stream: bool = False,

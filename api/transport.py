@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,9 +122,9 @@ class Transport(MarathonClient):
         headers = {"Content-Type": "application/json", "Accept": accept}
         if self.auth_token:
             headers["Authorization"] = f"token={self.auth_token}"
-        answer: Answer = self.session.request(
-            method, url, headers=headers, auth=self.auth, verify=self.verify, **settings
-        )
+        elif self.auth:
+            headers["Authorization"] = f"Basic {b64encode(':'.join(self.auth).encode()).decode()}"
+        answer: Answer = self.session.request(method, url, headers=headers, verify=self.verify, **settings)
         return answer
 
     def create_app(self, app_id: str, app: App, minimal: bool = True) -> AppStatus:

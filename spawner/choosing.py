@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 from tornado import web
-from traitlets import HasTraits, TraitError, default, observe
+from traitlets import TraitError, default, observe
 
 from .choice_traits import ChoiceTraits
 from .errors import misconfigured, refused
 from .form import NothingEntered, enter, render
 from .options import KEYS, Choice, Offer, OptionsRefused, Refusal, check_within, choose
-from .overrides import Overridable
+from .overrides import Overridable, configurable_traits
 from .profiles import Profiles, ProfilesInvalid, read_profiles
 from .selection import Selection, options_of_fields, select
 
 # Whose the server is, and what would have been read by then.
 _NOT_OVERRIDABLE = frozenset({"hub_id", "app_prefix", "group_overrides", "user_overrides"})
-
-
-@cache
-def _overridable_traits(kind: type[HasTraits]) -> frozenset[str]:
-    """Return the names of the traits that may be overridden; to go through all takes its time."""
-    return frozenset(kind.class_traits(config=True)) - _NOT_OVERRIDABLE
 
 
 class Choosing(ChoiceTraits, Overridable):
@@ -113,7 +106,7 @@ class Choosing(ChoiceTraits, Overridable):
         return frozenset(self.ignored_options) | frozenset(by_key if isinstance(by_key, Mapping) else ())
 
     def _overridable(self) -> frozenset[str]:
-        return _overridable_traits(type(self))
+        return frozenset(configurable_traits(type(self))) - _NOT_OVERRIDABLE
 
     async def apply_options(self) -> None:
         """Check the user's options, and override the traits as their profile says.

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy, deepcopy
+from functools import cache
 from typing import Any, Self
 
-from traitlets import HasTraits, TraitError
+from traitlets import HasTraits, TraitError, TraitType
 
 _UNSET = object()
+
+
+@cache
+def configurable_traits(kind: type[HasTraits]) -> Mapping[str, TraitType[Any, Any]]:
+    """Return the traits of a class that can be configured, by name; to go through all takes its time."""
+    return kind.class_traits(config=True)
 
 
 def merged(current: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +44,12 @@ class Overridable(HasTraits):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._originals: dict[str, Any] = {}
+
+    def traits(self, **metadata: Any) -> dict[str, TraitType[Any, Any]]:
+        """Return the traits with some metadata; each new spawner asks for those that can be configured."""
+        if metadata == {"config": True}:
+            return dict(configurable_traits(type(self)))
+        return super().traits(**metadata)
 
     def override(self, name: str, value: Any, from_text: bool = False) -> None:
         """Set a trait until `undo_overrides`; a dict is laid over a dict.
