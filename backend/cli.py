@@ -210,7 +210,13 @@ def _tokens(config: Backend, state_dir: Path) -> dict[str, Caller]:
     """Return who holds which static token; where no administrator has one it is made, and kept in a file."""
     admin = {os.environ.pop(TOKEN_VARIABLE, "").strip(), *map(str.strip, config.admin_tokens)}
     if config.token_file is not None:
-        admin.update(map(str.strip, Path(config.token_file).read_text().splitlines()))
+        try:
+            admin.update(map(str.strip, Path(config.token_file).read_text().splitlines()))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise click.ClickException(
+                f"the token file {config.token_file} cannot be read: {reason}"
+            ) from error
     admin.discard("")
     if not admin:
         path = state_dir / "token"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import pwd
@@ -52,9 +53,11 @@ def listen(config: Backend) -> list[socket.socket]:
     try:
         return bind_sockets(config.port, config.ip)
     except OSError as error:
+        advice = "--ip is to be an address of this machine, and --port one that this account may take"
+        if error.errno == errno.EADDRINUSE:
+            advice = "stop what is there, or choose another port with --port"
         raise PortTaken(
-            f"cannot listen on {config.ip}:{config.port}: {error.strerror or error}; "
-            "stop what is there, or choose another port with --port"
+            f"cannot listen on {config.ip}:{config.port}: {error.strerror or error}; {advice}"
         ) from error
 
 

@@ -106,7 +106,8 @@ def test_a_taken_port_is_refused_in_one_sentence(backend: RunningBackend, tmp_pa
         (["--ports=9-1"], {}, "no range of ports"),
         (["--port=70000"], {}, "--port"),
         ([], {"HUBFLEET_BACKEND_TOKEN": "short"}, "at least 16 characters"),
-        (["--token-file=/nowhere/token"], {}, "/nowhere/token"),
+        (["--token-file=/nowhere/token"], {}, "the token file /nowhere/token cannot be read: No such"),
+        (["--ip=203.0.113.1"], {}, "--ip is to be an address of this machine"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(
