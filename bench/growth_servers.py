@@ -85,12 +85,12 @@ class Climber:
             return
         names = [f"person{number}" for number in range(self.count, size)]
         self.part.progress = f"{len(names):,} copies of a server were being made"
+        await self.hub.kill()  # it would remove apps of servers that it does not know
         if self.backend is not None:
             place = self.backend.url, self.backend.admin_token
             copies = await add_apps(*place, f"{self.series}/{LIKE}/notebook", LIKE, names)
         else:
             copies = [Prepared(name, FIRST, {}) for name in names]
-        await self.hub.kill()
         await asyncio.to_thread(add_servers, self.hub.folder / "hub.sqlite", LIKE, copies)
         self.count = size
         await self.hub.start(seconds=PATIENCE_SECONDS)

@@ -174,7 +174,7 @@ async def measure(part: Part, folder: Path) -> None:
                 continue
             with contextlib.suppress(Exception):
                 await asyncio.to_thread(turn)
-        rounds = 1 if part.quick else 5
+        rounds = 1 if part.quick else 3
         apart = {way: partial(asyncio.to_thread, turn) for way, turn in turns.items()}
         await part.in_turns(GROUP, apart, rounds, warm_up=0)
 

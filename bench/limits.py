@@ -126,7 +126,7 @@ async def bare_servers(part: Part, folder: Path) -> None:
     hub = tornado.web.Application([("(.*)", HubHandler)]).listen(port, "127.0.0.1")
     try:
         ways = {"jupyterhub-singleuser": partial(bare_server, folder, port)}
-        await part.in_turns("a bare server", ways, *((1, 0) if part.quick else (7, 1)))
+        await part.in_turns("a bare server", ways, *((1, 0) if part.quick else (5, 1)))
     finally:
         hub.stop()
 

@@ -43,7 +43,8 @@ from ports import backend_ports
 
 GATEWAY = "dask-gateway, commands set"
 AS_IT_COMES = "dask-gateway as it comes"
-KINDS = ("ours", "ours, executed", "LocalCluster", "dask-jobqueue", GATEWAY, AS_IT_COMES)
+EXECUTED = "ours, executed"
+KINDS = ("ours", EXECUTED, "LocalCluster", "dask-jobqueue", GATEWAY, AS_IT_COMES)
 LIMITS = ("fork", "bare dask worker")
 WITHOUT = "memory of what is there without workers"
 FIRST = "the first worker after a submission to a cluster that adapts"
@@ -108,7 +109,7 @@ class Field:
         services = Family(str(backend.state_dir))
         ours = {"kind": "ours", "url": backend.url, "token": backend.admin_token}
         self._add("ours", ours, services)
-        self._add("ours, executed", {**ours, "prefork": False}, services)
+        self._add(EXECUTED, {**ours, "prefork": False}, services)
         self._add("LocalCluster", {"kind": "local"})
         self._add("dask-jobqueue", {"kind": "jobqueue"})
         self._add("bare dask worker", {"kind": "executed"})
@@ -211,22 +212,25 @@ class Sizes(NamedTuple):
 
 QUICK = Sizes({4: Size(0.65, 3, 1)}, Size(0.15, 3, 0), {8: Size(0.2, 1, 0)})
 FULL = Sizes(
-    {8: Size(0.15, 3, 1), 16: Size(0.35, 3, 1), 64: Size(0.3, 2, 1)},
-    Size(0.1, 5, 1),
-    {16: Size(0.1, 2, 1)},
+    {8: Size(0.19, 3, 1), 16: Size(0.35, 3, 1), 64: Size(0.21, 2, 0)},
+    Size(0.07, 5, 1),
+    {16: Size(0.18, 2, 1)},
+)
+SLOW = (
+    "all but ours, LocalCluster and the process that forks itself: they would take minutes on two processors"
 )
 
 
 def relate(part: Part, sizes: Sizes) -> None:
     """Declare what is related to what, and what it should be."""
-    for n in sizes.up:
+    for n, size in sizes.up.items():
         for way in ("TLS",) if part.quick else ("TLS", "plain"):
             for what, goal in (("wall", 0.2 if n > 8 else None), ("cpu", None)):
                 of = f"LocalCluster, {way}, {what}"
                 part.ratio(scaled(n), f"ours, {way}, {what}", of, goal, limit=f"fork, plain, {what}")
-        for peer in ("dask-jobqueue", GATEWAY):
+        for peer in ("dask-jobqueue", GATEWAY) if size.seldom else ():
             part.ratio(scaled(n), "ours, TLS, wall", f"{peer}, TLS, wall", limit="fork, plain, wall")
-        if not part.quick:
+        if size.seldom and not part.quick:
             executed = "bare dask worker, plain, wall"
             part.ratio(scaled(n), "ours, executed, TLS, wall", "LocalCluster, TLS, wall", limit=executed)
         if n >= 8:  # fewer have larger parts of what they share
@@ -249,15 +253,15 @@ async def measure(part: Part, folder: Path) -> None:
     often = ways("ours", "LocalCluster", plain=not part.quick) | ways("fork")
     everything = often | ways("dask-jobqueue", GATEWAY, AS_IT_COMES, plain=False)
     if not part.quick:
-        everything |= ways(*KINDS, *LIMITS)
+        everything |= ways(EXECUTED, "bare dask worker", plain=False)
 
-    async def turns(group: str, size: Size, turn: Callable[..., Any], without: tuple[str, ...]) -> None:
+    async def turns(group: str, size: Size, turn: Callable[..., Any], all_ways: bool = False) -> None:
         async with part.phase(group, size.share):
             for some, rounds in ((everything, size.seldom), (often, size.often - size.seldom)):
                 chosen = {
                     name: partial(turn, kind, encrypted)
                     for name, (kind, encrypted) in some.items()
-                    if kind not in without
+                    if all_ways or (encrypted and kind != EXECUTED)
                 }
                 await part.in_turns(group, chosen, rounds, warm_up=0, units=UNITS)
         for kind, memory in field.without:
@@ -272,10 +276,12 @@ async def measure(part: Part, folder: Path) -> None:
         part.figures.clear()
         field.without.clear()
         for n, size in sizes.up.items():
-            await turns(scaled(n), size, partial(field.up, n=n), ())
-        await turns(FIRST, sizes.first, field.first, LIMITS)
+            if not size.seldom:
+                part.cut(f"{scaled(n)}: {SLOW}")
+            await turns(scaled(n), size, partial(field.up, n=n), all_ways=True)
+        await turns(FIRST, sizes.first, field.first)
         for n, size in sizes.down.items():
-            await turns(shrunk(n), size, partial(field.down, n=n), LIMITS)
+            await turns(shrunk(n), size, partial(field.down, n=n))
 
 
 async def main() -> None:
