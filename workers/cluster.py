@@ -182,7 +182,12 @@ class MarathonCluster(ClusterScaling, ClusterViews, Cluster):  # type: ignore[mi
             try:
                 self.sync(self._start)
             except BaseException:
-                self._loop_runner.stop()
+                try:
+                    # Ctrl-C cancels the start, which takes back on the loop what it has begun.
+                    with contextlib.suppress(Exception):
+                        self.sync(self._close)
+                finally:
+                    self._loop_runner.stop()
                 raise
 
     def _group(self, label: str, options: dict[str, Any]) -> WorkerGroup:

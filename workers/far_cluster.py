@@ -22,6 +22,7 @@ from .cluster import MarathonCluster
 from .far import ANSWER_SECONDS, ClusterNotFound, FarScheduler
 from .groups import DEFAULT
 from .options import WorkerOptions
+from .patience import to_the_end
 from .states import GroupState
 
 _LOOK_SECONDS = 1.0
@@ -77,8 +78,7 @@ class FarCluster(MarathonCluster):
     async def _set_up(self) -> None:
         self.far.states = {DEFAULT: GroupState()}
         if not self._connect_only:
-            await self.far.make(self._worker_options)
-            self._made = True
+            await to_the_end(self._make())
         self.scheduler_comm, self.security = await self.far.connect()
         await self._look()
         # Not as distributed's own: of those who subscribe to changes the scheduler serves the last only,
@@ -87,6 +87,10 @@ class FarCluster(MarathonCluster):
             callback.start()
         self.status = Status.running
         self._watch = asyncio.create_task(self._follow(), name=f"follow-{self.name}")
+
+    async def _make(self) -> None:
+        await self.far.make(self._worker_options)
+        self._made = True
 
     async def _look(self) -> bool:
         """Learn how the groups stand; say whether it is another scheduler than before that tells."""

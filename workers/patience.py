@@ -1,10 +1,10 @@
-"""Asks a backend again that cannot just now, for a moment, before it is called away."""
+"""Asks a backend again that cannot just now, for a moment, before it is called away; and hears it out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from hubfleet.api.errors import BackendUnreachable, Conflict, TooManyDeployments
 
@@ -39,3 +39,18 @@ async def patiently(request: Callable[[], Awaitable[T]]) -> T:
                 raise BackendUnreachable(str(error)) from error
         await asyncio.sleep(pause)
         pause *= 2
+
+
+async def to_the_end(making: Coroutine[Any, Any, T]) -> T:
+    """Await what makes something at the backend; who cancels this, as Ctrl-C does, waits for it all the same.
+
+    The request is on its way, and what it makes would be nobody's if nobody took note of the answer.
+    """
+    task = asyncio.ensure_future(making)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # the cancellation is what counts
+        raise

@@ -28,7 +28,7 @@ from .either import Either
 from .lease import LEASE_SECONDS, LEAST_SECONDS, MOST_SECONDS, Lease
 from .listening import listen
 from .options import WorkerOptions
-from .patience import LOCK_SECONDS, patiently
+from .patience import LOCK_SECONDS, patiently, to_the_end
 from .resizing import Growth, Resizing, fitting, sentence_of
 from .tls import checked_security, worker_environment
 from .whose import check_reachable, scheduler_of
@@ -203,6 +203,9 @@ class MarathonWorkers(Resizing):
 
     async def begin(self, n: int) -> None:
         """Make the app as `start` does, for a caller who looks after it."""
+        await to_the_end(self._make(n))
+
+    async def _make(self, n: int) -> None:
         async with self._lock:
             # Before the answer: if it gets lost, the app may exist all the same.
             exits.remove_at_exit(self.app_id, self.marathon.transport)

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
+
+import pytest
 
 from hubfleet.workers import MarathonCluster
 
 from .conftest import until
+
+INTERRUPTED = """
+import asyncio, json, os, signal, sys
+from hubfleet.api.client import Client
+from hubfleet.workers import MarathonCluster
+
+create_app, arguments = Client.create_app, json.load(sys.stdin)
+
+async def and_then_somebody_presses_ctrl_c(self, app, *arguments):
+    created = await create_app(self, app, *arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0.3)
+    return created
+
+Client.create_app = and_then_somebody_presses_ctrl_c
+try:
+    MarathonCluster("slow", **arguments)
+except KeyboardInterrupt:
+    Client.create_app = create_app
+    with MarathonCluster("slow", **arguments) as cluster:
+        print(cluster.status.name)
+"""
 
 
 async def test_an_idle_cluster_ends_and_takes_its_workers_along(
@@ -37,3 +64,13 @@ def test_a_cluster_of_a_script_closes_twice(backend: Any, arguments: dict[str, A
         cluster.close()
         cluster.close()
     assert cluster.status.name == "closed"
+
+
+@pytest.mark.parametrize("scheduler", ["here", "app"])
+def test_an_interrupted_start_leaves_nothing_and_the_next_one_can_have_the_name(
+    scheduler: str, backend: Any, arguments: dict[str, Any]
+) -> None:
+    given = json.dumps({**arguments, "asynchronous": False, "scheduler": scheduler})
+    command = [sys.executable, "-c", INTERRUPTED]
+    found = subprocess.run(command, input=given, text=True, capture_output=True, timeout=100, check=False)
+    assert found.stdout.split() == ["running"], found.stderr
