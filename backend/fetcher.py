@@ -45,14 +45,17 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     seconds = float(os.environ["HUBFLEET_FETCH_SECONDS"])
     budget = Budget(int(os.environ["HUBFLEET_FETCH_MIB"]) << 20)
-    signal.signal(signal.SIGALRM, lambda *_: _give_up(f"fetching took longer than {seconds:g} s"))
+    trouble: list[str] = []  # what was last in the way, if anything is
+    signal.signal(
+        signal.SIGALRM, lambda *_: _give_up("; ".join([f"fetching took longer than {seconds:g} s", *trouble]))
+    )
     signal.setitimer(signal.ITIMER_REAL, seconds)
     number = 0
     while (text := os.environ.get(f"HUBFLEET_FETCH_{number}")) is not None:
         entry = json.loads(text)
         shown = _shown(entry["uri"])
         try:
-            _fetch_at_last(entry, shown, budget)
+            _fetch_at_last(entry, shown, budget, trouble)
         except (Refused, TooMuch, MemoryError) as error:
             _give_up(f"cannot fetch {shown}: {error or 'it takes too much memory to unpack'}")
         number += 1
@@ -70,15 +73,17 @@ def _shown(uri: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _fetch_at_last(entry: dict[str, Any], shown: str, budget: Budget) -> None:
-    """Fetch one entry, again and again where that may help; the alarm sets the end."""
+def _fetch_at_last(entry: dict[str, Any], shown: str, budget: Budget, trouble: list[str]) -> None:
+    """Fetch one entry, again and again where that may help; the alarm ends it, and tells the trouble."""
     pause = _PAUSE_FIRST
     while True:
         used = budget.used
         try:
-            return _fetch(entry, budget)
+            _fetch(entry, budget)
+            return trouble.clear()
         except Passing as error:
             print(f"{SPOKEN}cannot fetch {shown} yet: {error}", file=sys.stderr, flush=True)
+            trouble[:] = [f"cannot fetch {shown}: {error}"]
         budget.used = used
         time.sleep(pause)
         pause = min(pause * 2, _PAUSE_MOST)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -194,3 +197,23 @@ async def test_a_backend_killed_while_files_are_fetched_goes_on(
     await backend.start()
     assert await said(rest, "/held", "held\n") == "held\n"
     assert len(await asyncio.to_thread(backend.tasks)) == 1
+
+
+def test_what_is_too_late_names_what_was_in_the_way(tmp_path: Path) -> None:
+    fetched = subprocess.run(
+        [sys.executable, "-I", "-m", "hubfleet.backend.fetcher"],
+        env={
+            "HUBFLEET_FETCH_SECONDS": "3",
+            "HUBFLEET_FETCH_MIB": "1",
+            "HUBFLEET_FETCH_0": json.dumps({"uri": "http://user:secret@127.0.0.1:9/x.zip?key=secret"}),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert fetched.returncode == 1
+    assert fetched.stderr.splitlines()[-1] == (
+        "fetch: fetching took longer than 3 s; cannot fetch http://127.0.0.1:9/x.zip: Connection refused"
+    )
+    assert "secret" not in fetched.stderr
