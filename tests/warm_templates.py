@@ -42,7 +42,7 @@ class Warm(Site):
         """Wait until a template is there."""
         found: Mapping[str, Any] = {}
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while not (found := await about(driver, kind))["ready"]:
                     await asyncio.sleep(0.01)
         except TimeoutError:
@@ -71,7 +71,7 @@ async def about(driver: ProcessDriver, kind: str = "worker") -> Mapping[str, Any
 async def run(driver: ProcessDriver, spec: TaskSpec) -> tuple[TaskExit, str, str]:
     """Run a task to its end; return that, and what it said."""
     await driver.start(spec)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         async for exit_ in driver.exits():
             if exit_.task_id == spec.task_id:
                 break
