@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+import ssl
 import subprocess
 import sys
 
 import pytest
+from tornado import netutil
 
-from hubfleet.backend.drivers.prefork import repairs
+from hubfleet.backend.drivers.prefork import firsts, repairs
 
 # Forks as a template does; the child then asks as a worker does, and says how many pages it wrote to.
 FORK = """
@@ -47,6 +49,16 @@ assert not {"tornado", "distributed"} & sys.modules.keys()
 assert list(firsts.paths())
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_certificates_that_cannot_be_read_are_no_reason_against_a_template(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise ssl.SSLError("no certificate that makes sense")
+
+    monkeypatch.setattr(netutil, "_client_ssl_defaults", refuse)
+    firsts.look_up()
 
 
 def test_a_host_that_was_renamed_has_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 VARIABLES = ("SSLKEYLOGFILE",)
 """Beside those that OpenSSL itself reads."""
@@ -20,7 +21,8 @@ def look_up() -> None:
     """Use for the first time what is imported; what is not, or not of the version we know, is left."""
     if keep := getattr(sys.modules.get("tornado.netutil"), "_client_ssl_defaults", None):
         # What connections without a context of their own use, and asked for by those that have one, too.
-        keep()
+        with suppress(OSError):  # as ssl.SSLError is one: then each worker hears of it, as ever
+            keep()
     if versions := sys.modules.get("distributed.versions"):
         versions.get_versions()
 
