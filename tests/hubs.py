@@ -18,6 +18,7 @@ ADMIN_TOKEN = secrets.token_hex(16)
 
 _EXTRA = f"""
 exec(compile(open({str(CONFIGURATION)!r}).read(), {str(CONFIGURATION)!r}, "exec"))
+c.Spawner.start_timeout = 240  # seconds; on a busy machine a server is not there within the usual 60
 c.JupyterHub.services.append({{"name": "tests", "api_token": {ADMIN_TOKEN!r}}})
 c.JupyterHub.load_roles = [
     {{
@@ -55,7 +56,7 @@ class AdminOf:
         return found
 
     def start(
-        self, name: str, server: str = "", options: dict[str, Any] | None = None, seconds: float = 90
+        self, name: str, server: str = "", options: dict[str, Any] | None = None, seconds: float = 240
     ) -> dict[str, Any]:
         """Start a user's server; return what the hub tells of it when it is ready."""
         path = f"/users/{quote(name, safe='')}/" + (f"servers/{server}" if server else "server")
