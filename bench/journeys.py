@@ -130,7 +130,7 @@ def wait_until_gone(family: Family, before: set[int], patience: float) -> None:
 def _stays(process: psutil.Process) -> bool:
     """Whether a process is a template, or is gone meanwhile."""
     try:
-        return "".join(process.cmdline()[:1]).startswith(TEMPLATE)
+        return " ".join(process.cmdline()).startswith(TEMPLATE)
     except psutil.Error:
         return True
 

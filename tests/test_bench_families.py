@@ -74,9 +74,11 @@ def test_a_family_ends_with_all_that_left_their_parents() -> None:
 
 def test_a_journey_is_over_when_nothing_is_left_that_was_not_there_before() -> None:
     family = Family.new()
-    names = ("sleep", "sleep", "hubfleet: template of workers")
+    # Each waits for its input. A template shows nothing but its title, which psutil then takes apart.
+    names = ("cat", "cat", "hubfleet: template of workers")
     there, came, template = (
-        subprocess.Popen([name, "600"], executable="sleep", env=family.environment()) for name in names
+        subprocess.Popen([name], executable="cat", stdin=subprocess.PIPE, env=family.environment())
+        for name in names
     )
     try:
         wait_until_gone(family, {there.pid, came.pid}, 10)
@@ -88,7 +90,7 @@ def test_a_journey_is_over_when_nothing_is_left_that_was_not_there_before() -> N
     finally:
         for process in (there, came, template):
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @pytest.mark.parametrize("way", CLUSTERS)
