@@ -26,7 +26,7 @@ demo:
 
 # The processes that share the tests; a file is one process's, and 0 is none but pytest itself. The order of the
 # files is ours: those that take long come first, so that nobody waits for one of them at the end.
-WORKERS ?= 4
+WORKERS ?= 3
 test: environment
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 

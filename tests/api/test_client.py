@@ -43,18 +43,18 @@ async def test_every_call_does_what_it_says(backend: RunningBackend) -> None:
     assert (found.tasks_running, len(found.tasks), found.env) == (2, 2, {"A": "ü"})
     with pytest.raises(Conflict, match="already exists"):
         await client.create_app(small("/c/one"))
-    result = await client.kill_and_scale([found.tasks[0].id])
-    assert result.deployment_id in [deployment.id for deployment in await client.list_deployments()]
+    await client.kill_and_scale([found.tasks[0].id])
     await settle(client)
     assert [task.id for task in await client.list_tasks("/c/one")] == [found.tasks[1].id]
     await client.update_app("/c/one", {"instances": 0})
     await client.replace_app(small("/c/two", instances=1, cpus=64), force=True)
-    await client.replace_app(small("/c/three", instances=1, cpus=64))
+    waits = await client.replace_app(small("/c/three", instances=1, cpus=64))
     async with asyncio.timeout(60):
         while [item.explanation for item in await client.list_queue()] != [
             "waiting for 64 cpus; 0 of 64 free"
         ]:
             await asyncio.sleep(0.02)
+    assert waits.deployment_id in [deployment.id for deployment in await client.list_deployments()]
     assert {app.id for app in await client.list_apps("/c/t")} == {"/c/two", "/c/three"}
     for app_id in ("/c/one", "/c/two", "/c/three"):
         await client.delete_app(app_id)
