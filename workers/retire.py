@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distributed.core import Status
 from distributed.protocol import pickle
 
 from . import drain as worker_side
@@ -24,6 +25,7 @@ log = logging.getLogger("hubfleet.workers")
 
 _LOOK_SECONDS = 0.1
 _MOVE_SECONDS = 60.0  # at least this long may results take to move
+_RETIRED = Status.closing_gracefully.name
 _ANSWER_SECONDS = 10.0  # for a word to workers; one that is lost must not hold up the others
 
 
@@ -133,8 +135,25 @@ async def dismiss(scheduler: Any, addresses: Collection[str]) -> None:
 
 
 async def resume(scheduler: Any, addresses: Iterable[str]) -> None:
-    """Let retired workers take tasks again."""
-    await _tell(scheduler, worker_side.resume, addresses)
+    """Let retired workers take tasks again.
+
+    The scheduler tells a worker over another connection that it retires. Where that word comes
+    after ours, the worker is told again: else it would stay, and do nothing for ever.
+    """
+    retired = set(addresses)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _ANSWER_SECONDS
+    try:
+        while retired:
+            await _tell(scheduler, worker_side.resume, retired)
+            await asyncio.sleep(_LOOK_SECONDS)
+            workers = (await scheduler.identity())["workers"]
+            retired = {a for a in retired if a in workers and workers[a]["status"] == _RETIRED}
+            if retired and loop.time() > deadline:
+                log.warning("%d workers that were to take tasks again do not", len(retired))
+                return
+    except OSError as error:
+        log.warning("the scheduler cannot be reached: %s", error)
 
 
 async def _empty(scheduler: Any, addresses: Sequence[str], seconds: float) -> tuple[set[str], set[str]]:

@@ -23,7 +23,7 @@ FAILS = "import sys, time; time.sleep({}); print('no kernel <gnu> & co', file=sy
 
 def by_user(spawner):
     if spawner.user.name.startswith("fails"):
-        delay = 2 if "late" in spawner.user.name else 0
+        delay = 7 if "late" in spawner.user.name else 0
         spawner.cmd = [sys.executable, "-c", FAILS.format(delay)]
         spawner.args = []
         spawner.start_failures = 1
@@ -32,7 +32,8 @@ def by_user(spawner):
 
 c.Spawner.pre_spawn_hook = by_user
 c.Spawner.poll_interval = 1
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
+# A start that fails at once takes less than this, and one that fails late more.
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 5}
 """
 SENTENCE = (
     "Your server's process ended once while it started. The backend says: Command exited with status 3."
