@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,11 +165,16 @@ class Caller:
                 f"{self.name} may make and change apps only under {places}, and {path} is not there"
             )
 
-    def admit(self, app: App, state: State) -> App:
+    def admit(self, app: App, state: State, together: Mapping[str, App | None] | None = None) -> App:
         """Return a definition as this caller may submit it.
 
         A user's app runs as the account that the user's server runs as, and goes when
         the server goes that submitted it, or earlier: with another app that goes with that server.
+
+        Parameters
+        ----------
+        together
+            What this app and others are to become in the same change; None is one that goes.
 
         Raises
         ------
@@ -178,12 +183,13 @@ class Caller:
         """
         if self.trusted:
             return app
-        owner = app.labels.get(labels.OWNER) or self.server
-        if owner is not None and not self._may_give_to(owner, state):
+        owners = list(self._owners(app, together or {app.id: app}, state))
+        owner = owners[0] if owners else None
+        if owner is not None and not self._may_give_to(owners):
             raise NotValid(
                 [Violation(f"/labels/{labels.OWNER}", f"{self.name} cannot make {owner} the owner of an app")]
             )
-        account = self._account(owner, state)
+        account = self._account(owners, state)
         if app.user not in (None, account):
             raise NotValid(
                 [
@@ -195,16 +201,33 @@ class Caller:
         owned = {**app.labels, labels.OWNER: owner} if owner else app.labels
         return app.model_copy(update={"user": account, "labels": owned})
 
-    def _account(self, owner: str | None, state: State) -> str | None:
+    def _owners(self, app: App, together: Mapping[str, App | None], state: State) -> Iterator[str]:
+        """Yield the owner that an app will have, that one's owner and so on; none of them twice."""
+        found: set[str] = set()
+        each: App | None = app
+        while each is not None:
+            own = self.server if each.id in together else None
+            owner = each.labels.get(labels.OWNER) or own
+            if not owner or owner in found:
+                return
+            found.add(owner)
+            yield owner
+            record = state.apps.get(owner)
+            each = together.get(owner) or (record.app if record else None)
+
+    def _account(self, owners: Iterable[str], state: State) -> str | None:
         """Return the account of a new app: that of its owner, or of the caller's servers; None is our own.
+
+        An owner that is not there yet tells nothing: it will run as the first does that is.
 
         Raises
         ------
         NotValid
             There is no server to tell it by, and our own account, which could be root's, is not shared.
         """
-        if owner is not None:
-            return state.apps[owner].app.user if owner in state.apps else None
+        for owner in owners:
+            if owner in state.apps:
+                return state.apps[owner].app.user
         servers = {
             record.app.user
             for record in (state.apps_within(self.user_group) if self.user_group else ())
@@ -224,13 +247,11 @@ class Caller:
             )
         return None
 
-    def _may_give_to(self, owner: str, state: State) -> bool:
-        if self.user_group is None or not is_within(owner, self.user_group):
+    def _may_give_to(self, owners: Sequence[str]) -> bool:
+        if self.user_group is None or not is_within(owners[0], self.user_group):
             return False
         # What a server makes goes with that server at the latest.
-        return self.server in (None, owner) or any(
-            record.id == owner for record in state.owned_by(str(self.server))
-        )
+        return self.server is None or self.server in owners
 
 
 NOBODY = Caller("nobody")

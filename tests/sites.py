@@ -99,9 +99,11 @@ class Site:
 
 
 @asynccontextmanager
-async def site_for_one(folder: Path) -> AsyncIterator[Site]:
+async def site_for_one(
+    folder: Path, accounts: str = "shared", configuration: str = ""
+) -> AsyncIterator[Site]:
     """Yield a site that runs, for one test."""
-    site = Site(folder)
+    site = Site(folder, accounts, configuration)
     try:
         await site.backend.start()
         yield site

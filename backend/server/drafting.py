@@ -30,7 +30,7 @@ class DraftingHandler(ApiHandler):
             self.caller.require_group_change(path)
         state = self.orchestrator.state
         apps = {
-            app_id: None if app is None else self.caller.admit(app, state)
+            app_id: None if app is None else self.caller.admit(app, state, targets.apps)
             for app_id, app in targets.apps.items()
         }
         return self.orchestrator.changes.draft(group, apps, targets.groups, self.terms())
