@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ async def open_with_mounts(site: Site) -> ProcessDriver:
     if "mounts" not in driver._client.features:
         pytest.skip("no mount namespace can be made here")
     return driver
+
+
+def holds(file: Path) -> bool:
+    return file.exists() and bool(file.read_text())
 
 
 @pytest.fixture
@@ -234,3 +239,28 @@ def test_without_root_a_launcher_mounts_in_a_user_namespace_and_guards_memory() 
             assert str(ended["excess"]).endswith(" MiB of 48 MiB")
     finally:
         shutil.rmtree(place)
+
+
+@as_root
+async def test_a_command_beside_a_task_in_a_namespace_of_its_own_making_is_not_root(
+    site: Site, tmp_path: Path
+) -> None:
+    """In a namespace of the account's own, root is no longer called so, but still is."""
+    driver = await site.open()
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    for number, how in enumerate(["--user", "--user --mount", "--user --mount --map-root-user"]):
+        # Where accounts may make none there is nothing to enter, and all below holds too.
+        script = (
+            f"unshare {how} true && exec unshare {how} sh -c 'echo own; exec sleep 60'; echo none; sleep 60"
+        )
+        task = site.spec(f"a{number}", script, user="nobody")
+        await driver.start(task)
+        await wait_until(partial(holds, task.sandbox / "stdout"), "it runs")
+        own_view = "--mount" in how and (task.sandbox / "stdout").read_text() == "own\n"
+        for command in (f"cat {secret}", f"echo changed > {secret}"):
+            assert await driver.execute(task, ["sh", "-c", command], DEADLINE) not in (0, None)
+        gains = f"test $(id -u) = 65534 && grep -q 'NoNewPrivs:.{own_view:d}' /proc/self/status"
+        assert await driver.execute(task, ["sh", "-c", gains], DEADLINE) == 0
+    assert secret.read_text() == "secret"

@@ -145,7 +145,11 @@ def mount_all(binds: Sequence[Bind], sandbox: str, who: Who) -> None:
 
 
 def enter(pid: int) -> None:
-    """Take the view of a running task, if it has one of its own.
+    """Take the view of a running task, if it has one of its own; as root, a view and nothing else.
+
+    The task may have made its namespaces itself. In a user namespace root has no number, and no way
+    back to another account, but owns what is root's all the same. So root stays outside of it, and of what
+    is executed in the view nothing gains privileges.
 
     Raises
     ------
@@ -153,10 +157,14 @@ def enter(pid: int) -> None:
         If that cannot be had.
     """
     for name, kind in (("user", _NEW_USER), ("mnt", _NEW_MOUNTS)):
-        path = f"/proc/{pid}/ns/{name}"
-        if os.readlink(path) != os.readlink(f"/proc/self/ns/{name}"):
-            namespace = os.open(path, os.O_RDONLY)
-            _check(_libc.setns(namespace, kind))
+        if kind == _NEW_USER and os.geteuid() == 0:
+            continue
+        namespace = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY)
+        try:
+            if not os.path.samestat(os.fstat(namespace), os.stat(f"/proc/self/ns/{name}")):
+                _check(_libc.setns(namespace, kind))
+                give_up_privileges()
+        finally:
             os.close(namespace)
 
 
