@@ -7,13 +7,13 @@ one: everything is reached through descriptors of the directories above it, whos
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .base import Output
+from .removal import empty, remove
 from .rotation import NAMES, first_byte
 
 
@@ -72,10 +72,7 @@ class Sandboxes:
                 (self._path / task_id).chmod(stat.S_IRWXU)  # it is our own, but may have been closed to us
             with self._sandbox(task_id) as sandbox:
                 owner = os.fstat(sandbox).st_uid
-                with os.scandir(sandbox) as entries:
-                    gone = [entry for entry in entries if not _is_kept(entry, owner)]
-                for entry in gone:
-                    _remove(entry.name, sandbox, entry.is_dir(follow_symlinks=False))
+                empty(sandbox, lambda entry: _is_kept(entry, owner))
                 if owner != os.geteuid():
                     os.fchown(sandbox, os.geteuid(), os.getegid())
         except FileNotFoundError:
@@ -93,11 +90,7 @@ class Sandboxes:
             return
         parent = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _remove(task_id, parent, is_directory=True)
-        except NotADirectoryError:
-            os.unlink(task_id, dir_fd=parent)  # nothing of ours, so not to be kept
-        except FileNotFoundError:
-            pass
+            remove(task_id, parent)
         finally:
             os.close(parent)
 
@@ -134,28 +127,3 @@ def _is_output(status: os.stat_result, owner: int) -> bool:
 
 def _is_kept(entry: os.DirEntry[str], owner: int) -> bool:
     return entry.name in NAMES and _is_output(entry.stat(follow_symlinks=False), owner)
-
-
-def _remove(name: str, parent: int, is_directory: bool) -> None:
-    """Remove an entry of a directory, whatever is below it."""
-    if not is_directory:
-        os.unlink(name, dir_fd=parent)
-        return
-    try:
-        shutil.rmtree(name, dir_fd=parent)
-    except PermissionError:
-        # Directories that the task made read-only, as package caches do. Root has no need of this.
-        if os.geteuid() == 0:
-            raise
-        os.chmod(name, stat.S_IRWXU, dir_fd=parent)
-        for _, _, _, directory in os.fwalk(name, dir_fd=parent):
-            _open_up(directory)
-        shutil.rmtree(name, dir_fd=parent)
-
-
-def _open_up(directory: int) -> None:
-    """Make the directories in one passable, so that the walk gets into them."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.name, stat.S_IRWXU, dir_fd=directory)

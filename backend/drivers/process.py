@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _MOST_COMMANDS = 32
 """Commands that run beside tasks at once; the others wait. A launcher takes twice as many."""
+_MOST_REMOVALS = 2
+"""Sandboxes that are removed at once: a task may have left a million files, and others need threads too."""
 
 
 class ProcessDriver:
@@ -127,6 +129,7 @@ class ProcessDriver:
         self._offer: Offer | None = None
         self._leaders: dict[str, tuple[int, float]] = {}
         self._commands = asyncio.Semaphore(_MOST_COMMANDS)
+        self._removals = asyncio.Semaphore(_MOST_REMOVALS)
         self._exits = Exits()
 
     @property
@@ -279,7 +282,8 @@ class ProcessDriver:
             # Unknown here: the launcher must say first that it does not run.
             _result(await self._client.call("forget", task_id=task_id))
         try:
-            await asyncio.to_thread(self._sandboxes.strip, task_id)
+            async with self._removals:
+                await asyncio.to_thread(self._sandboxes.strip, task_id)
         except OSError as error:
             raise DriverError(f"The sandbox of task {task_id} cannot be removed: {error}") from error
         if ended:
@@ -300,7 +304,8 @@ class ProcessDriver:
             If it cannot be removed.
         """
         try:
-            await asyncio.to_thread(self._sandboxes.discard, task_id)
+            async with self._removals:
+                await asyncio.to_thread(self._sandboxes.discard, task_id)
         except OSError as error:
             raise DriverError(f"The output of task {task_id} cannot be removed: {error}") from error
 

@@ -14,6 +14,8 @@ from driving import Site, next_exit, wait_until
 from hubfleet.backend.drivers import Output
 from hubfleet.backend.drivers.rotation import move_end_to_front, shorten
 
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another account")
+
 
 async def test_output_is_read_from_either_end(site: Site) -> None:
     driver = await site.open()
@@ -51,7 +53,7 @@ async def test_what_a_task_lays_in_the_place_of_its_output_leads_nowhere(
     assert secret.read_bytes() == b"secret" * 1000
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another account")
+@as_root
 async def test_the_output_of_another_account_is_closed_to_it_after_the_end(site: Site) -> None:
     driver = await site.open()
     spec = site.spec("task", "echo mine", user="nobody")
@@ -94,3 +96,18 @@ def test_where_no_hole_can_be_made_the_end_moves_to_the_front(tmp_path: Path) ->
     os.close(writer)
     os.close(file)
     assert path.read_bytes() == b"%09d\n" * 200_000 % tuple(range(100_000, 300_000)) + b"more"
+
+
+@pytest.mark.parametrize("user", [None, pytest.param("nobody", marks=as_root)])
+async def test_a_sandbox_goes_however_deep_or_closed_it_is(site: Site, user: str | None) -> None:
+    """Deeper than Python's stack, and than there are descriptors; and each directory is closed."""
+    driver = await site.open()
+    dig = "import os\nfor _ in range(3000): os.mkdir('d'); open('f', 'w'); os.chdir('d')"
+    spec = site.spec("task", f'python3 -c "{dig}"; mkdir deep deep/x; chmod 0 deep; echo dug', user=user)
+    await driver.start(spec)
+    await next_exit(driver)
+    assert (spec.sandbox / "stdout").read_text() == "dug\n", (spec.sandbox / "stderr").read_text()
+    await driver.forget(spec.task_id)
+    assert sorted(path.name for path in spec.sandbox.iterdir()) == ["stderr", "stdout"]
+    await driver.discard(spec.task_id)
+    assert not spec.sandbox.exists()
