@@ -253,7 +253,8 @@ async def test_a_command_beside_a_task_in_a_namespace_of_its_own_making_is_not_r
     for number, how in enumerate(["--user", "--user --mount", "--user --mount --map-root-user"]):
         # Where accounts may make none there is nothing to enter, and all below holds too.
         script = (
-            f"unshare {how} true && exec unshare {how} sh -c 'echo own; exec sleep 60'; echo none; sleep 60"
+            f"chmod 755 .; unshare {how} true && exec unshare {how} sh -c 'echo own; exec sleep 60';"
+            "echo none; exec sleep 60"
         )
         task = site.spec(f"a{number}", script, user="nobody")
         await driver.start(task)
