@@ -20,6 +20,7 @@ from ports import free_port
 
 HERE = Path(__file__).parent
 ANSWER_SECONDS = 200
+AT_REST, AT_REST_OF_ONE = 0.2, 0.03  # processor seconds a second, of all and of each process
 _GATEWAY = """
 c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
 c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
@@ -125,13 +126,17 @@ class Driven:
                 raise Refused(f"{error} ({why})") from None
             raise
 
-    async def at_rest(self, seconds: float = 5) -> dict[Known, float]:
-        """Return what its processes have used when they use next to nothing any more, or after so long."""
-        ends_at, used = time.monotonic() + seconds, self.family.cpu()
-        while time.monotonic() < ends_at:
+    async def at_rest(self, seconds: float = 3) -> dict[Known, float]:
+        """Return what its processes have used when they use next to nothing any more, or after so long.
+
+        Each worker that has nothing to do still uses something: it tells the scheduler that it lives.
+        """
+        begun, used = time.monotonic(), self.family.cpu()
+        looked = begun
+        while time.monotonic() < begun + seconds:
             await asyncio.sleep(0.1)
-            before, used = used, self.family.cpu()
-            if spent(before, used) < 0.02:
+            before, used, past, looked = used, self.family.cpu(), looked, time.monotonic()
+            if spent(before, used) < (looked - past) * (AT_REST + AT_REST_OF_ONE * len(used)):
                 break
         return used
 

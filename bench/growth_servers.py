@@ -2,19 +2,21 @@
 
 Method: two real hubs, each with a proxy, at which 1, 10, 100, 1,000 and 5,000 servers run: one with ours and
 a real backend whose driver starts nothing, one with a spawner that does nothing but name an address, which is
-the limit: what it costs is JupyterHub's. One process answers at all addresses. The servers are really
-started, over the hub's API and ten at a time, each size on top of the one before, and stay; their users are
-made before the clock runs. So the figures of a start are those of the servers between two sizes. Above 1,000
-only the last hundred are really started; the others are copies of a server that was, in the hub's database
-and in the backend, with which the hub is started before anything is measured. Then each server is polled,
-and the hub is killed and started again. Both hubs are alive all the time and take turns in an order of
-chance. The loop's own part of a gap is its processor time between two wake-ups of a probe; the whole gap, by
-the wall, is also what a busy machine adds to.
+the limit: what it costs is JupyterHub's. One process answers at all addresses. Up to 100 the servers are
+really started, over the hub's API and ten at a time, each size on top of the one before, and stay; their
+users are made before the clock runs. So the figures of a start are those of the servers between two sizes.
+Then each server is polled, and the hub is killed and started again. Above 100 the servers are copies of one
+that was started, in the hub's database and in the backend, with which the killed hub is started; each is
+polled, and the figures of a start are those of fifty more that are started on top, which count for the
+memory, too. Both hubs are alive all the time and take turns in an order of chance. The loop's own part of a
+gap is its processor time between two wake-ups of a probe; the whole gap, by the wall, is also what a busy
+machine adds to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import tempfile
@@ -30,8 +32,7 @@ from limits import empty_requests
 from machine import cpu_of
 from measured_hub import MARATHON, PATIENCE_SECONDS, MeasuredHub, Noted, StubBackend, stub_site
 from measuring import run
-from prepared import Prepared, add_apps, add_servers
-from stub_backend import FIRST
+from prepared import copy_server
 
 GROUP = "servers on one hub"
 OURS, LIMIT = "ours", "do-nothing"
@@ -39,7 +40,7 @@ AT_ONCE = 10
 BATCHES = 5
 LEAST_BATCH = 5  # servers, of which the processor time can be told
 USERS_AT_ONCE = 100
-MOST_STARTED, REALLY_STARTED = 1000, 100
+MOST_STARTED, ON_TOP = 100, 50
 LIKE = "person0"  # of whose server the copies are
 
 
@@ -68,36 +69,49 @@ class Climber:
 
     async def to(self, size: int) -> None:
         """Have so many servers, and measure all of it."""
-        await self.prepare(size - REALLY_STARTED if size > MOST_STARTED else 0)
-        names = [f"person{number}" for number in range(self.count, size)]
-        self.part.progress = "its users were being made"
-        for first in range(0, len(names), USERS_AT_ONCE):
-            await self.hub.order("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
-        await self.start(size, names)
-        self.part.progress = "all were started; they were being polled"
-        self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
-        self.part.progress = "all were started; the hub was being started again"
-        await self.restart(size)
+        if size > MOST_STARTED:
+            await self.copy(size)
+            await self.restart(size)
+            await self.poll(size)
+            await self.at_rest()
+            await self.start(size, self.count + ON_TOP)
+        else:
+            await self.start(size, size)
+            await self.poll(size)
+            await self.restart(size)
 
-    async def prepare(self, size: int) -> None:
-        """Have at least so many servers, the missing ones as copies."""
-        if size <= self.count:
-            return
+    async def copy(self, size: int) -> None:
+        """Have so many servers, the missing ones as copies, when the hub is started again."""
         names = [f"person{number}" for number in range(self.count, size)]
         self.part.progress = f"{len(names):,} copies of a server were being made"
         await self.hub.kill()  # it would remove apps of servers that it does not know
-        if self.backend is not None:
-            place = self.backend.url, self.backend.admin_token
-            copies = await add_apps(*place, f"{self.series}/{LIKE}/notebook", LIKE, names)
-        else:
-            copies = [Prepared(name, FIRST, {}) for name in names]
-        await asyncio.to_thread(add_servers, self.hub.folder / "hub.sqlite", LIKE, copies)
+        await copy_server(self.hub.folder, LIKE, names, self.backend, f"{self.series}/{LIKE}/notebook")
         self.count = size
-        await self.hub.start(seconds=PATIENCE_SECONDS)
-        await self.all_ready("the hub was started with copies")
 
-    async def start(self, size: int, names: list[str]) -> None:
+    async def poll(self, size: int) -> None:
+        """Poll all servers."""
+        self.part.progress = "all servers were there; they were being polled"
+        self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
+
+    async def at_rest(self, seconds: float = 10) -> None:
+        """Return when the hub and who works for it have nothing to do any more, or after so long.
+
+        A hub that was started looks at its routes and at its servers' apps for a while.
+        """
+        ends_at, used = time.monotonic() + seconds, -math.inf
+        pids = [self.hub.pid or 0, *(pid for name, pid in self.helpers.items() if pid != os.getpid())]
+        while time.monotonic() < ends_at:
+            before, used = used, sum(map(cpu_of, pids))
+            if used - before < 0.1:
+                return
+            await asyncio.sleep(0.5)
+
+    async def start(self, size: int, most: int) -> None:
         """Start the servers that are missing, in some batches, each of which is a sample."""
+        names = [f"person{number}" for number in range(self.count, most)]
+        self.part.progress = "its users were being made"
+        for first in range(0, len(names), USERS_AT_ONCE):
+            await self.hub.order("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
         batch = max(LEAST_BATCH, -(-len(names) // BATCHES))
         used = {name: cpu_of(pid) for name, pid in self.helpers.items()}
         for first in range(0, len(names), batch):
@@ -114,7 +128,7 @@ class Climber:
             async with turn:
                 await self.hub.order("POST", f"/users/{name}/server")
             self.count += 1
-            self.part.progress = f"{self.count:,} of {size:,} servers were started"
+            self.part.progress = f"{self.count:,} servers were there"
 
         await self.hub.noted()
         begun = time.perf_counter()
@@ -132,21 +146,18 @@ class Climber:
 
     async def restart(self, size: int) -> None:
         """Kill the hub, and start it again."""
+        self.part.progress = "the hub was being started with all servers"
         await self.hub.kill()
         begun = time.perf_counter()
         await self.hub.start(seconds=PATIENCE_SECONDS)
         self.grew("restart: it answers", size, time.perf_counter() - begun, fair=1)
-        await self.all_ready("the hub was started again")
+        while (ready := await self.hub.ready()) < self.count:
+            self.part.progress = f"the hub was started again, and {ready:,} of {self.count:,} were ready"
+            await asyncio.sleep(0.1)
         self.grew("restart: all are ready", size, time.perf_counter() - begun, fair=1)
         assert self.hub.pid is not None
         used = cpu_of(self.hub.pid)
         self.grew("restart: processor time of the hub", size, used, fair=1)
-
-    async def all_ready(self, what: str) -> None:
-        """Return when the hub says that all servers are ready."""
-        while (ready := await self.hub.ready()) < self.count:
-            self.part.progress = f"{what}, and {ready:,} of {self.count:,} were ready"
-            await asyncio.sleep(0.1)
 
 
 async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:

@@ -1,7 +1,8 @@
 """How much longer a hub takes to restart when servers run. Run by ``make bench``.
 
 Method: a real hub, proxy and backend. The servers are real apps with real processes, which only sleep; one
-process listens on all their ports in their stead, so that several hundred fit on a small machine. The hub
+process listens on all their ports in their stead, so that several hundred fit on a small machine. The first
+is started by the hub; the others are copies of it, in the hub's database and in the backend. The hub
 is killed and forked anew, and the clock runs until its API answers, and until it says that all servers are
 ready again. The same without servers is what it is compared with; and a hub whose spawner does nothing, with
 all servers at one address, shows what JupyterHub itself takes for them. Both hubs are killed in turns, in an
@@ -30,17 +31,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from conftest import RunningBackend
 from machine import cpu_of
 from measuring import Part, arguments, run
-from ports import free_port
+from ports import backend_ports, free_port
+from prepared import copy_server
 from warm_hub import WarmHub
 
 from hubfleet.api.status import Event
 from hubfleet.api.watcher import Watcher
 
 SLEEPS = ["/bin/sh", "-c", "exec sleep 1000000", "server"]
-AT_ONCE = 16
+OURS, LIMIT = "ours", "do-nothing"
+LIKE = "person0"  # of whose server the others are copies
 GROUP = "a hub's restart with {count} servers"
 CPU = "its processor time until then"
-LONGER = "ours, longer than without servers"
+LONGER = f"{OURS}, longer than without servers"
 EXTRA = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -48,6 +51,7 @@ import hub_probe
 c.JupyterHub.extra_handlers = [("/bench/servers", hub_probe.ServersHandler)]
 c.JupyterHub.init_spawners_timeout = 120
 c.Spawner.start_timeout = c.Spawner.http_timeout = 120
+c.MarathonSpawner.app_prefix = c.MarathonSpawner.hub_id = {OURS!r}
 """
 
 NOTHING = """
@@ -75,8 +79,8 @@ class Anything(RequestHandler):
         self.finish({"version": "0"})
 
 
-def listen_for_all(watcher: Watcher, server: HTTPServer) -> None:
-    """Listen on the port of each task as soon as there is one."""
+def listen_for_all(watcher: Watcher, server: HTTPServer) -> set[int]:
+    """Listen on the port of each task as soon as there is one; return the ports, which become more."""
     ports: set[int] = set()
 
     def hear(app_id: str, event: Event | None) -> None:
@@ -87,20 +91,46 @@ def listen_for_all(watcher: Watcher, server: HTTPServer) -> None:
                 server.add_sockets(bind_sockets(task.ports[0], "127.0.0.1"))
 
     watcher.observe(hear)
+    return ports
 
 
-async def start_servers(hub: WarmHub, first: int, last: int) -> None:
-    """Start a server for each of some users."""
-    turn = asyncio.Semaphore(AT_ONCE)
+class Site:
+    """Both hubs, the backend of one of them, and somebody who answers for their servers."""
 
-    async def start(number: int) -> None:
-        async with turn:
-            await hub.ask("POST", f"/users/u{number}")
-            answer = await hub.ask("POST", f"/users/u{number}/server", timeout=300)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.backend = RunningBackend(folder / "state", backend_ports())
+        self.hubs: dict[str, WarmHub] = {}
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Start all of it."""
+        stack.push_async_callback(self.backend.destroy)
+        await self.backend.start()
+        watcher = Watcher(self.backend.client)
+        watcher.start()
+        stack.push_async_callback(watcher.close)
+        server, port = HTTPServer(Application([(".*", Anything)])), free_port()
+        server.listen(port, "127.0.0.1")
+        self.ports = listen_for_all(watcher, server)
+        for kind, extra in ((LIMIT, NOTHING.format(port=port)), (OURS, "")):
+            self.hubs[kind] = WarmHub(self.folder / kind, self.backend, SLEEPS, EXTRA + extra)
+            stack.push_async_callback(self.hubs[kind].destroy)
+        await asyncio.gather(*(hub.start() for hub in self.hubs.values()))
+
+    async def have(self, kind: str, count: int) -> None:
+        """Have so many servers at a hub that has none: one is started, the others are its copies."""
+        hub, backend = self.hubs[kind], self.backend if kind == OURS else None
+        for path in (f"/users/{LIKE}", f"/users/{LIKE}/server"):
+            answer = await hub.ask("POST", path, timeout=300)
             assert answer.status_code in (201, 202), answer.text
-
-    await asyncio.gather(*(start(number) for number in range(first, last)))
-    await all_ready(hub, last)
+        await all_ready(hub, 1)
+        await hub.kill()  # it would remove apps of servers that it does not know
+        names = [f"person{number}" for number in range(1, count)]
+        await copy_server(hub.folder, LIKE, names, backend, f"{OURS}/{LIKE}/notebook")
+        while backend is not None and len(self.ports) < count:
+            await asyncio.sleep(0.05)
+        await hub.start(seconds=180)
+        await all_ready(hub, count)
 
 
 async def all_ready(hub: WarmHub, count: int) -> None:
@@ -127,68 +157,46 @@ async def restart(hub: WarmHub, count: int) -> Mapping[str, float]:
     return {"it answers": answers, "all are ready": time.monotonic() - begun, CPU: cpu_of(hub.pid)}
 
 
-def declare(part: Part, counts: list[int]) -> None:
+def declare(part: Part, servers: int) -> None:
     """Say what is compared."""
-    for count in counts:
+    for count in (0, servers):
         for what in ("all are ready", CPU):
-            part.ratio(GROUP.format(count=count), f"ours, {what}", f"do-nothing, {what}", to_a_limit=True)
-    part.goal(GROUP.format(count=counts[-1]), LONGER, at_most=2)
+            part.ratio(GROUP.format(count=count), f"{OURS}, {what}", f"{LIMIT}, {what}", to_a_limit=True)
+    part.goal(GROUP.format(count=servers), LONGER, at_most=2)
 
 
-async def measure(part: Part, counts: list[int], times: int) -> None:
-    """Measure both spawners in turns, with no servers and with each of the numbers of them."""
-    declare(part, counts)
+async def measure(part: Part, servers: int, times: int) -> None:
+    """Measure both spawners in turns, with no servers and with so many."""
+    declare(part, servers)
     async with AsyncExitStack() as stack:
-        hubs = await hubs_of(stack)
-        running = 0
-        for count in counts:
-            async with part.phase(GROUP.format(count=count), 1 / len(counts)):
-                for hub in hubs.values():
-                    await start_servers(hub, running, count)
-                running = count
-                ways = {kind: partial(restart, hub, count) for kind, hub in hubs.items()}
-                await part.in_turns(GROUP.format(count=count), ways, times)
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restart-"))
+        site = Site(Path(place))
+        await site.open(stack)
+        for count, share in {0: 0.15, servers: 0.85}.items():
+            group = GROUP.format(count=count)
+            async with part.phase(group, share):
+                for kind in site.hubs if count else ():
+                    await site.have(kind, count)
+                ways = {kind: partial(restart, hub, count) for kind, hub in site.hubs.items()}
+                await part.in_turns(group, ways, times, warm_up=0)  # both were started before
     least, most = (
-        part.figures.get((GROUP.format(count=count), "ours, all are ready"))
-        for count in (counts[0], counts[-1])
+        part.figures.get((GROUP.format(count=count), f"{OURS}, all are ready")) for count in (0, servers)
     )
     if least and most:
         without = statistics.median(least.samples)
         part.add(most.group, LONGER, [seconds - without for seconds in most.samples])
 
 
-async def hubs_of(stack: AsyncExitStack) -> dict[str, WarmHub]:
-    """Return a hub of each spawner, and have somebody who answers for their servers."""
-    folder, port = (
-        Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-restart-"))),
-        free_port(),
-    )
-    backend = RunningBackend(folder / "state", (25000, 26999))
-    stack.push_async_callback(backend.destroy)
-    await backend.start()
-    watcher = Watcher(backend.client)
-    watcher.start()
-    stack.push_async_callback(watcher.close)
-    server = HTTPServer(Application([(".*", Anything)]))
-    server.listen(port, "127.0.0.1")
-    listen_for_all(watcher, server)
-    hubs = {}
-    for kind, extra in (("do-nothing", NOTHING.format(port=port)), ("ours", "")):
-        hubs[kind] = WarmHub(folder / kind, backend, SLEEPS, EXTRA + extra)
-        stack.push_async_callback(hubs[kind].destroy)
-    await asyncio.gather(*(hub.start() for hub in hubs.values()))
-    return hubs
-
-
 async def main() -> None:
     """Read the arguments, and measure."""
     parser = arguments(__doc__)
-    parser.add_argument("servers", type=int, nargs="*")
+    parser.add_argument("--servers", type=int)
     parser.add_argument("--times", type=int)
     given = parser.parse_args()
     part = Part.of("hub_restart", __doc__, given)
-    counts = sorted(given.servers or ([0, 50] if given.quick else [0, 500]))
-    await measure(part, counts, given.times or (3 if given.quick else 5))
+    await measure(
+        part, given.servers or (50 if given.quick else 500), given.times or (3 if given.quick else 5)
+    )
     part.end()
 
 

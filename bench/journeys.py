@@ -4,8 +4,8 @@ Method: a hub with our spawner and `MarathonCluster` as `jupyterhub_config.py` h
 same configuration with SimpleLocalProcessSpawner, where one person uses LocalCluster and another
 dask-gateway (with its local backend, and the commands of today's distributed set in its configuration). All
 are alive at once and take turns in an order of chance, each time with somebody new, who does over HTTP and
-a kernel's websocket what a browser does. A journey of each comes before (in the short run of ours only),
-which makes ours its templates, and does not count. Clusters are as they come: ours and those of
+a kernel's websocket what a browser does. A journey of each comes before, all at once (in the short run of
+ours only), which makes ours its templates, and does not count. Clusters are as they come: ours and those of
 dask-gateway encrypted, LocalCluster not. *Gone* is the time from pressing stop until no process is left
 that was not there before; what was computed is 80 tasks of 50 ms. Processor time is that of all processes
 from the login until the result, the hub's and the backend's among them.
@@ -14,7 +14,6 @@ from the login until the result, the hub's and the backend's among them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import tempfile
@@ -169,14 +168,10 @@ async def measure(part: Part, folder: Path) -> None:
         turns = {
             way: partial(travel, way, cell, hub, family) for way, (cell, hub) in part.shuffled(ways).items()
         }
-        for way, turn in turns.items():
-            if part.quick and way != OURS:
-                continue
-            with contextlib.suppress(Exception):
-                await asyncio.to_thread(turn)
-        rounds = 1 if part.quick else 3
         apart = {way: partial(asyncio.to_thread, turn) for way, turn in turns.items()}
-        await part.in_turns(GROUP, apart, rounds, warm_up=0)
+        before = [turn() for way, turn in apart.items() if way == OURS or not part.quick]
+        await asyncio.gather(*before, return_exceptions=True)  # who fails now fails again, and is told then
+        await part.in_turns(GROUP, apart, 1 if part.quick else 3, warm_up=0)
 
 
 async def main() -> None:

@@ -118,7 +118,9 @@ class Part:
         self.turns: list[dict[str, Any]] = []
         self.versions = versions()
         self._begun, self._load, self._kept = time.monotonic(), load(), 0.0
-        self._ends_at = self._begun + seconds if seconds else math.inf
+        # What is begun by then is done before it is ended, which may be sooner than half as much again.
+        shared = min(seconds, (1 - _SHARE_OF_THE_END) * (self.at_most or math.inf)) if seconds else math.inf
+        self._ends_at = self._begun + shared
         self._unshared = 1.0  # of the time, by the phases so far
         print(f"# {name}, seed {self.seed}, load {self._load}\n{self.method}\n", flush=True)
         self.keep()  # so that a script that never comes to a figure is known, too

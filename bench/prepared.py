@@ -13,11 +13,12 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
+from conftest import RunningBackend
 
 APPS_AT_ONCE = 250
 PATIENCE_SECONDS = 300
@@ -44,14 +45,34 @@ class Prepared:
     name
         Of its user.
     port
-        Of its address, whose host is that of the server which is copied.
+        Of its address, whose host is that of the server which is copied; if None, its port, too.
     state
         What the spawner keeps of it.
     """
 
     name: str
-    port: int
-    state: Mapping[str, Any]
+    port: int | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def copy_server(
+    hub: Path, like: str, names: Sequence[str], backend: RunningBackend | None = None, app_id: str = ""
+) -> None:
+    """Have a server for each of some users at a hub that does not run.
+
+    Parameters
+    ----------
+    hub
+        Its folder.
+    like
+        The user whose server is copied.
+    backend
+        That runs the app `app_id` which is this server; None if it is no app.
+    """
+    copies = [Prepared(name) for name in names]
+    if backend is not None:
+        copies = await add_apps(backend.url, backend.admin_token, app_id, like, names)
+    await asyncio.to_thread(add_servers, hub / "hub.sqlite", like, copies)
 
 
 def add_servers(database: Path, like: str, servers: Sequence[Prepared]) -> None:
@@ -75,8 +96,8 @@ def add_servers(database: Path, like: str, servers: Sequence[Prepared]) -> None:
             user_id = _copy(db, "users", user, renamed, cookie_id=secrets.token_hex(16))
             for client in clients:
                 _copy(db, "oauth_clients", client, renamed)
-            server_id = _copy(db, "servers", server, renamed, port=one.port)
-            state = json.dumps(one.state)
+            server_id = _copy(db, "servers", server, renamed, port=one.port or server["port"])
+            state = json.dumps(dict(one.state))
             _copy(db, "spawners", spawner, renamed, user_id=user_id, server_id=server_id, state=state)
             for token in tokens:
                 hashed = f"{token['hashed']}-of-{one.name}"

@@ -40,8 +40,8 @@ class Seconds(NamedTuple):
 BENCHES = {
     "backend": Seconds(15, 75),
     "prefork": Seconds(25, 95),
-    "spawner": Seconds(68, 360),
-    "hub_restart": Seconds(17, 100),
+    "spawner": Seconds(70, 345),
+    "hub_restart": Seconds(18, 75),
     "workers": Seconds(42, 330),
     "journeys": Seconds(42, 125),
     "health_checks": Seconds(12, 75),
