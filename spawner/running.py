@@ -32,6 +32,7 @@ from .life_traits import LifeTraits
 from .link import Link
 from .linked import Linked
 from .listeners import stranger_at
+from .restoring import read_at_once
 
 _ROUTE_SECONDS = 10.0
 _KNOWN_ENDS = 5
@@ -155,6 +156,7 @@ class RunningServer(Linked, LifeTraits, Spawner):
             asyncio.get_running_loop()
         except RuntimeError:
             return  # somebody looks at a spawner without a hub
+        read_at_once(db)
         try:
             self._link().keep_house(self.hub_id, lambda: Owned.of(db), self.leftover_grace)
         except ValueError as error:
@@ -348,10 +350,8 @@ class RunningServer(Linked, LifeTraits, Spawner):
             return ""
         try:
             link = self._link()
-            if await link.sees():
-                task = await self._locate(link)
-                if task is not None:
-                    return str(url_of(self._scheme, task.host, task.ports[0]) + self._base_path)
+            if await link.sees() and (task := await self._locate(link)) is not None:
+                return str(url_of(self._scheme, task.host, task.ports[0]) + self._base_path)
         except Exception:
             self.log.exception("Cannot tell where %s runs; taking the stored address", self._log_name)
         return str(self.server.url)
