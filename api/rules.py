@@ -22,6 +22,9 @@ OPERATORS = ("UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "MAX_PER", "UNLIKE", "IS")
 LONGEST_EXPRESSION = 1024
 """Most characters of a regular expression in a constraint: to compile one takes time."""
 
+LONGEST_WRITTEN_OUT = 20_000
+"""Most characters of one with its counts written out: to compile ``a{4294967294}`` takes all memory."""
+
 CYCLIC = "Dependency graph has cyclic dependencies."
 """Said where all apps are known (``hubfleet.backend.orchestrator.dependencies``)."""
 
@@ -233,6 +236,11 @@ _IS_TEXT = (
     "(see http://mesos.apache.org/documentation/latest/attributes-resources/)"
 )
 
+_COUNTS = (
+    f"a regular expression has at most {LONGEST_WRITTEN_OUT} characters here with its counts, such as {{3}}, "
+    "written out; write * or + where the count does not matter"
+)
+
 
 def _is_count(value: str) -> bool:
     return re.fullmatch(r"[0-9]{1,10}", value) is not None and int(value) < 2**31
@@ -243,7 +251,17 @@ def _expression(value: str | None) -> str | None:
         return "LIKE and UNLIKE require a non-empty, regular expression value"
     if len(value) > LONGEST_EXPRESSION:
         return f"a regular expression has at most {LONGEST_EXPRESSION} characters here"
-    return None if is_expression(value) else "is not a valid regular expression"
+    if not is_expression(value):
+        return "is not a valid regular expression"
+    return _COUNTS if is_too_long(value) else None
+
+
+def is_too_long(expression: str) -> bool:
+    """Whether a regular expression might be longer than `LONGEST_WRITTEN_OUT` with its counts written out."""
+    length = len(expression)
+    for least, most in re.findall(r"\{(\d*),?(\d*)\}", expression):
+        length *= max(1, int(least or 0), int(most or 0))
+    return length > LONGEST_WRITTEN_OUT
 
 
 def _secrets(app: App, enabled: bool) -> Iterator[Violation]:

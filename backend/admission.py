@@ -68,12 +68,13 @@ class TooMuch(ChangeRefused):
 
 @dataclass(frozen=True)
 class Limits:
-    """How many there may be: apps in all and of one user, and in an app labels and variables."""
+    """How many there may be: apps in all and of one user, and in an app labels, variables and constraints."""
 
     apps: int = 20_000
     apps_of_user: int = 200
     labels: int = 500
     variables: int = 1000
+    constraints: int = 100
 
 
 class Admission:
@@ -179,6 +180,7 @@ class Admission:
             for what, found, most in (
                 ("labels", len(app.labels), self._limits.labels),
                 ("variables in its environment", len(app.env), self._limits.variables),
+                ("constraints", len(app.constraints), self._limits.constraints),
             ):
                 if found > most:
                     raise TooMuch(f"an app may have {most} {what}, and {app_id} would have {found}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from hubfleet.api.app import App
+from hubfleet.api.rules import is_too_long
 
 from ..drivers import Offer
 
@@ -138,13 +139,16 @@ def _same(here: str, value: str) -> bool:
 def _full_match(pattern: str, text: str) -> bool | None:
     """Whether a pattern matches a whole text; None if it cannot be told in time.
 
-    The pattern is a user's, and there are patterns that `re` would try for years.
+    The pattern is a user's, and there are patterns that `re` would try for years. Those that take too much
+    to be compiled are refused with the app, but may be in a database from before that.
     """
     import regex  # only who asks for LIKE waits for it
 
+    if is_too_long(pattern):
+        return None
     try:
         return regex.fullmatch(pattern, text, timeout=_MATCH_SECONDS) is not None
-    except (TimeoutError, regex.error):
+    except (TimeoutError, RecursionError, regex.error):
         return None
 
 

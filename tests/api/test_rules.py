@@ -30,6 +30,7 @@ HTTP = "Health check port indices must address an element of the ports array or 
         {"healthChecks": [{"protocol": "TCP", "portIndex": 0}, {"protocol": "HTTP", "port": 80}]},
         {"healthChecks": [{"protocol": "COMMAND", "command": {"value": "true"}}]},
         {"constraints": [["hostname", "unique"], ["rack", "GROUP_BY", "3"], ["a", "LIKE", "x.*"]]},
+        {"constraints": [["a", "LIKE", r"([0-9]{1,3}\.){3}[0-9]{1,3}(:[0-9]{2,5})?"]]},
         {"constraints": [["a", "MAX_PER", "2"], ["@zone", "IS", "b-1"], ["a", "CLUSTER"]]},
         {"env": {"A": {"secret": "s"}}, "secrets": {"s": {"source": "x"}}},
         {"unreachableStrategy": {"inactiveAfterSeconds": 1, "expungeAfterSeconds": 1}},
@@ -267,6 +268,12 @@ def mapped(*mappings: dict[str, Any], networks: Any = NETWORK) -> dict[str, Any]
         ({"dependencies": ["/b", "/b/tasks"]}, "/dependencies(1)", "must not end with"),
         ({"constraints": [["a", "LIKE", "a{99999999999}"]]}, "/constraints(0)", "is not a valid regular"),
         ({"constraints": [["a", "LIKE", "(" * 1000]]}, "/constraints(0)", "is not a valid regular"),
+        (
+            {"constraints": [["a", "LIKE", "a{65535}"]]},
+            "/constraints(0)",
+            "at most 20000 characters here with",
+        ),
+        ({"constraints": [["a", "UNLIKE", "(a{,200}b){200,}"]]}, "/constraints(0)", "counts, such as {3}"),
         ({"constraints": [["a", "LIKE", "a" * 1025]]}, "/constraints(0)", "at most 1024 characters"),
         ({"constraints": [["a", "MAX_PER", "3000000000"]]}, "/constraints(0)", "MAX_PER requires an integer"),
         (

@@ -108,3 +108,11 @@ def test_a_pattern_that_would_be_tried_for_years_is_given_up() -> None:
     assert time.perf_counter() - begun < 5
     assert broken is not None
     assert "write a simpler pattern" in broken[0]
+
+
+@pytest.mark.parametrize("pattern", ["a{4294967294}", "(?:a{65535}){65535}", "(?:" * 200 + "a" + ")" * 200])
+def test_a_pattern_that_takes_too_much_to_be_read_is_given_up(pattern: str) -> None:
+    here = host("a")
+    broken = unfulfilled(app(constraints=[["hostname", "LIKE", pattern]]), here, {}, {here.host: here})
+    assert broken is not None
+    assert "write a simpler pattern" in broken[0]
