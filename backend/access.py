@@ -179,10 +179,18 @@ class Caller:
         Raises
         ------
         NotValid
-            It asks for another account, or for an owner that is not the caller's.
+            It asks for another account, for an owner that is not the caller's, or for no limit of its memory.
         """
         if self.trusted:
             return app
+        if not app.mem:
+            raise NotValid(
+                [
+                    Violation(
+                        "/mem", f"apps of {self.name} say how much memory they may use; 0 would be no limit"
+                    )
+                ]
+            )
         owners = list(self._owners(app, together or {app.id: app}, state))
         owner = owners[0] if owners else None
         if owner is not None and not self._may_give_to(owners):

@@ -252,4 +252,25 @@ async def test_the_number_of_apps_labels_and_variables_is_limited(limited: Site)
         answer = await limited.admin("POST", "/v2/apps", {"id": "/many", **body, field: many})
         assert answer.status_code == 403
         assert answer.json()["message"] == f"an app may have {word}, and /many would have 4"
+    patterns = [["hostname", "LIKE", ".*" + "x" * number] for number in range(101)]
+    answer = await limited.admin("POST", "/v2/apps", {"id": "/many", **body, "constraints": patterns})
+    assert answer.json()["message"] == "an app may have 100 constraints, and /many would have 101"
+    await clean(limited)
+
+
+async def test_a_user_has_no_app_whose_memory_is_not_limited(limited: Site) -> None:
+    """An app that reserves none is held to none, and would count for nothing."""
+    body = {"id": "/jupyter/alice/dask/m", **BODY, "instances": 0, "mem": 0}
+    answer = await limited.alice("POST", "/v2/apps", body)
+    assert (answer.status_code, answer.json()["details"]) == (
+        422,
+        [
+            {
+                "path": "/mem",
+                "errors": ["apps of the user alice say how much memory they may use; 0 would be no limit"],
+            }
+        ],
+    )
+    assert (await limited.admin("POST", "/v2/apps", body)).status_code == 201
+    assert (await limited.alice("PUT", f"/v2/apps{body['id']}?force=true", {"cpus": 0.02})).status_code == 422
     await clean(limited)
