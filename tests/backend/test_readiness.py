@@ -177,7 +177,14 @@ async def test_the_answer_of_a_redirect_is_its_own(client: AsyncHTTPClient) -> N
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000]
+    "text",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000,
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 100,
+    ],
 )
 async def test_what_is_no_answer_is_told_as_marathon_tells_it(client: AsyncHTTPClient, text: bytes) -> None:
     async with listening(saying(text)) as port:
