@@ -11,11 +11,13 @@ from typing import Any, Self
 from distributed import Scheduler, Security
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster
+from distributed.exceptions import WorkerStartTimeoutError
 from distributed.utils import silence_logging_cmgr
 from tornado.ioloop import IOLoop
 
 from hubfleet.api.app import App
 from hubfleet.api.client import Client
+from hubfleet.api.errors import HubfleetError
 
 from . import config
 from .checks import known_names
@@ -26,9 +28,11 @@ from .scheduling import end_when_idle, start_scheduler
 from .settings import APP, ClusterSettings, worker_options
 from .states import GroupState
 from .views import ClusterViews
+from .waiting import WorkersMissing, what_is_missing
 from .workers import MarathonWorkers
 
 log = logging.getLogger("hubfleet.workers")
+_ANSWER_SECONDS = 3.0  # for what workers wait for, when somebody has waited for them long enough
 FROM_NAME = ("url", "token", "group", "asynchronous", "loop", "shutdown_on_close")
 
 
@@ -304,6 +308,22 @@ class MarathonCluster(ClusterScaling, ClusterViews, Cluster):  # type: ignore[mi
 
     async def _app_ids(self) -> list[str]:
         return [group.marathon_workers.app_id for group in self.groups.values()]
+
+    async def _look_why(self) -> None:
+        """Learn anew what the workers wait for that have not come."""
+        for group in self.groups.values():
+            await group.look_why()
+
+    async def _wait_for_workers(self, n_workers: int = 0, timeout: Any = None) -> None:
+        try:
+            await super()._wait_for_workers(n_workers, timeout)
+        except WorkerStartTimeoutError as late:
+            # What was known a moment ago is good enough where nobody answers.
+            with contextlib.suppress(HubfleetError, OSError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._look_why()
+            reason = what_is_missing(n_workers, self.group_states())
+            raise WorkersMissing(late.available_workers, n_workers, late.timeout, reason) from None
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
         # wait_for_workers replaces the whole memory of workers; the news that one of them has left

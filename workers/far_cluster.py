@@ -169,6 +169,9 @@ class FarCluster(MarathonCluster):
     async def _app_ids(self) -> list[str]:
         return await self.far.app_ids()
 
+    async def _look_why(self) -> None:
+        await self.far.say("state")
+
     def _dashboard_host(self) -> str:
         return self.far.host
 

@@ -111,7 +111,7 @@ async def _give_up(cluster: ElasticCluster, crashes: Crashes, alive: int) -> Non
         log.info("Dask cluster %s: tried again in a moment: %s", cluster.name, error)
         return
     crashes.count = 0
-    workers.tell(f"no more workers are started, since {sentence}; mend it, and scale again")
+    workers.tell(f"{workers.limit}; mend it, and scale again")
 
 
 def _settled(cluster: ElasticCluster) -> bool:

@@ -111,6 +111,7 @@ class Resizing(ABC):
                 if surplus <= 0 or not await self._shrink(surplus):
                     break
             self._hopeless = sentence
+            self.limit = f"no more workers are started, since {sentence}"
             self._hopeless_until = asyncio.get_running_loop().time() + _HOPELESS_SECONDS
 
     async def _scale(self, n: int) -> int:

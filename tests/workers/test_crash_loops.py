@@ -8,6 +8,7 @@ import pytest
 
 from hubfleet.workers import MarathonCluster
 from hubfleet.workers.crashes import LEAST_SECONDS, MOST_CRASHES, Crashes
+from hubfleet.workers.waiting import WorkersMissing
 
 from .conftest import until
 
@@ -39,6 +40,10 @@ async def test_workers_that_crash_at_once_are_given_up_on_with_their_reason(
         await until(lambda: cluster.marathon_workers.count.instances == 0)
         assert (await backend.client.get_app(cluster.app().id)).instances == 0
         await until(lambda: not backend.tasks())
+        # Who looks, or waits, later on is told as well.
+        assert "no more workers are started, since" in cluster._scaling_status()
+        with pytest.raises(WorkersMissing, match=r"no more workers are started, since .* No module named"):
+            await cluster.wait_for_workers(1, timeout=0.1)
 
 
 async def test_adaptive_scaling_does_not_try_again_at_once(

@@ -11,6 +11,7 @@ from sites import Site
 
 from hubfleet.api.app import App
 from hubfleet.workers import MarathonCluster
+from hubfleet.workers.waiting import WorkersMissing
 
 from .conftest import GROUP, until
 from .test_cluster import has_workers
@@ -55,6 +56,8 @@ async def test_scaling_beyond_the_limit_scales_to_the_limit_and_says_who_has_wha
         sentence = "there will be 3 workers and not 100"
         assert sentence in cluster._scaling_status()
         assert sentence in cluster._repr_html_()
+        with pytest.raises(WorkersMissing, match=f"Only 3/4 workers .*: {sentence}: the user alice may have"):
+            await cluster.wait_for_workers(4, timeout=0.1)
         await cluster.scale(2)
         await has_workers(cluster, 2)
         assert sentence not in cluster._scaling_status()
