@@ -16,7 +16,7 @@ import signal
 
 from hubfleet.api import environment
 from hubfleet.api.errors import BackendError
-from hubfleet.api.ids import cluster_path, is_within
+from hubfleet.api.ids import cluster_path, is_within, workers_app_id
 
 from . import place
 from .cluster import MarathonCluster
@@ -40,8 +40,12 @@ async def run() -> None:
     try:
         # Left by one that was killed: its workers know its address, which is not ours.
         path = cluster_path(spec["group"], spec["name"])
+        workers = workers_app_id(spec["group"], spec["name"])
         for app in await marathon.list_apps(containing=path):
             if app.id != own and is_within(app.id, path):
+                if app.id == workers:
+                    # As many as there were last, whoever has asked for them and is not here to ask again.
+                    spec["n_workers"] = app.instances * spec.get("nworkers", 1)
                 await marathon.delete_app(app.id)
         cluster = MarathonCluster(
             **spec,

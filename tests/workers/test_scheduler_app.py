@@ -129,6 +129,23 @@ async def test_one_that_is_killed_begins_anew_with_what_was_asked_for_here_and_n
     assert caplog.text.count("started anew") == 1
 
 
+async def test_one_that_is_killed_while_nobody_looks_has_as_many_workers_as_it_had(
+    far: MarathonCluster, place: dict[str, Any], backend: Any
+) -> None:
+    await far.scale(2)
+    await until(lambda: far.group_states()["default"].present == 2, 60)
+    far.shutdown_on_close = False  # type: ignore[attr-defined]
+    await far.close()
+    before = {task.pid for task in backend.tasks()}
+    for process in backend.tasks():
+        if process.environ()["MARATHON_APP_ID"].endswith("/scheduler"):
+            process.kill()
+    async with await MarathonCluster.from_name("far", shutdown_on_close=True, **place) as again:
+        await until(lambda: again.group_states()["default"].present == 2, 60)
+        await until(lambda: len(backend.tasks()) == 3, 60)
+        assert not before & {task.pid for task in backend.tasks()}
+
+
 async def test_one_that_cannot_start_is_said_so_with_its_own_words(
     arguments: dict[str, Any], backend: Any
 ) -> None:
