@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
+import dask.config
 from distributed import Security
 
 _PREFIX = "DASK_DISTRIBUTED__COMM__"
 KEY_VARIABLE = f"{_PREFIX}TLS__WORKER__KEY"
 """The variable that holds the worker's private key; its value is never shown."""
+
+_VALID = datetime.timedelta(days=365)
+_CLOCKS = datetime.timedelta(hours=1)
+"""By how much a worker's machine may be behind ours."""
 
 
 def checked_security(security: Any) -> Security:
@@ -21,7 +27,7 @@ def checked_security(security: Any) -> Security:
         It is neither a truth value nor a `distributed.Security`.
     """
     if security is None or security is True:
-        return Security.temporary()
+        return own_certificate()
     if security is False:
         # Explicitly nothing: a certificate in Dask's configuration would switch it on again.
         return Security(require_encryption=False, tls_ca_file=None, tls_scheduler_cert=None)
@@ -31,6 +37,46 @@ def checked_security(security: Any) -> Security:
             f"or a distributed.Security, got {type(security).__name__}"
         )
     return security
+
+
+def own_certificate() -> Security:
+    """Return encryption by one certificate for all, made for one cluster and kept in memory.
+
+    Like ``Security.temporary()``, but with a key on the curve P-256: it is made at once, while RSA's takes a
+    tenth of a second that a notebook waits for. Who has named ciphers may have named such as are for RSA
+    alone, and gets that.
+    """
+    if dask.config.get("distributed.comm.tls.ciphers", None):
+        return Security.temporary()
+    # Imported by none but those who encrypt.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dask-internal")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("dask-internal")]), critical=False)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS)
+        .not_valid_after(now + _VALID)
+        .sign(key, hashes.SHA256())
+    )
+    own = {
+        "cert": certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        "key": key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode(),
+    }
+    parts = {
+        f"tls_{role}_{part}": text for role in ("client", "scheduler", "worker") for part, text in own.items()
+    }
+    return Security(require_encryption=True, tls_ca_file=own["cert"], **parts)
 
 
 def encrypts(security: Security) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 
 import dask.config
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from distributed import Security
 
 from hubfleet.api import labels
@@ -199,6 +201,15 @@ def test_security_false_means_none_even_if_dask_is_configured_otherwise() -> Non
         security = checked_security(False)
     assert not encrypts(security)
     assert KEY_VARIABLE not in worker_environment(security)
+
+
+def test_a_clusters_own_certificate_is_quick_to_use_unless_the_site_has_named_ciphers() -> None:
+    key, certificate = checked_security(True).tls_worker_key, checked_security(True).tls_worker_cert
+    assert isinstance(serialization.load_pem_private_key(key.encode(), None), ec.EllipticCurvePrivateKey)
+    assert checked_security(True).tls_worker_cert != certificate, "each cluster has its own"
+    with dask.config.set({"distributed.comm.tls.ciphers": "ECDHE-RSA-AES256-GCM-SHA384"}):
+        key = checked_security(True).tls_worker_key
+    assert isinstance(serialization.load_pem_private_key(key.encode(), None), rsa.RSAPrivateKey)
 
 
 def test_security_must_be_a_security() -> None:
