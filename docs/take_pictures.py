@@ -23,9 +23,9 @@ SIZE = {"width": 1100, "height": 680}
 NAME = "scientist"
 CELLS = [
     "from hubfleet.workers import MarathonCluster\n\n"
-    'cluster = MarathonCluster("survey", n_workers=3)\ncluster',
+    'cluster = MarathonCluster("survey", n_workers=8)\ncluster',
     "import time\n\n"
-    "cluster.wait_for_workers(3, timeout=120)\nclient = cluster.get_client()\n"
+    "cluster.wait_for_workers(8, timeout=120)\nclient = cluster.get_client()\n"
     "futures = client.map(lambda number: time.sleep(0.5) or number, range(1000))\n"
     "print('link:', cluster.dashboard_link)",
 ]
@@ -74,7 +74,7 @@ def take(page: Page, hub: Hub) -> None:
     link = page.locator(".jp-OutputArea-output", has_text="link: ").inner_text().split()[1]
     widget = page.locator(".jp-OutputArea-output", has=page.locator(".widget-tab")).first
     widget.locator(".lm-TabBar-tab", has_text="Scaling").click()
-    widget.get_by_role("cell", name="Workers: 3", exact=True).last.wait_for()
+    widget.get_by_role("cell", name="Workers: 8", exact=True).last.wait_for()
     widget.get_by_text("Adaptive Scaling", exact=True).click()
     widget.get_by_role("button", name="Adapt", exact=True).wait_for()
     page.locator(".jp-CodeCell").nth(len(CELLS)).click()  # nothing of the picture is in focus
