@@ -21,6 +21,9 @@ EVERYTHING = ""
 ADMIN_SCOPE, HUB_SCOPE, READ_SCOPE = "custom:hubfleet:admin", "custom:hubfleet:hub", "custom:hubfleet:read"
 """Scopes that a hub may define, and give to users and services in its roles, to let them do more here."""
 
+MOST_GRACE_SECONDS = 3600
+"""Longest that a user's task may go on after it was told to end: nobody can cut a grace short."""
+
 
 class Unidentified(Exception):
     """The credential is missing or unknown (401)."""
@@ -179,18 +182,12 @@ class Caller:
         Raises
         ------
         NotValid
-            It asks for another account, for an owner that is not the caller's, or for no limit of its memory.
+            It asks for another account, for an owner that is not the caller's, or for more than a user's may.
         """
         if self.trusted:
             return app
-        if not app.mem:
-            raise NotValid(
-                [
-                    Violation(
-                        "/mem", f"apps of {self.name} say how much memory they may use; 0 would be no limit"
-                    )
-                ]
-            )
+        if broken := list(self._beyond_a_user(app)):
+            raise NotValid(broken)
         owners = list(self._owners(app, together or {app.id: app}, state))
         owner = owners[0] if owners else None
         if owner is not None and not self._may_give_to(owners):
@@ -208,6 +205,18 @@ class Caller:
             )
         owned = {**app.labels, labels.OWNER: owner} if owner else app.labels
         return app.model_copy(update={"user": account, "labels": owned})
+
+    def _beyond_a_user(self, app: App) -> Iterator[Violation]:
+        """Yield what a user's app would have of the machine without end."""
+        if not app.mem:
+            yield Violation(
+                "/mem", f"apps of {self.name} say how much memory they may use; 0 would be no limit"
+            )
+        if (app.task_kill_grace_period_seconds or 0) > MOST_GRACE_SECONDS:
+            yield Violation(
+                "/taskKillGracePeriodSeconds",
+                f"apps of {self.name} have at most {MOST_GRACE_SECONDS} s to end when they are told to",
+            )
 
     def _owners(self, app: App, together: Mapping[str, App | None], state: State) -> Iterator[str]:
         """Yield the owner that an app will have, that one's owner and so on; none of them twice."""

@@ -258,18 +258,23 @@ async def test_the_number_of_apps_labels_and_variables_is_limited(limited: Site)
     await clean(limited)
 
 
-async def test_a_user_has_no_app_whose_memory_is_not_limited(limited: Site) -> None:
-    """An app that reserves none is held to none, and would count for nothing."""
-    body = {"id": "/jupyter/alice/dask/m", **BODY, "instances": 0, "mem": 0}
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"mem": 0}, "apps of the user alice say how much memory they may use; 0 would be no limit"),
+        (
+            {"taskKillGracePeriodSeconds": 3601},
+            "apps of the user alice have at most 3600 s to end when they are told to",
+        ),
+    ],
+)
+async def test_a_user_has_nothing_without_end(limited: Site, asked: dict[str, Any], sentence: str) -> None:
+    """What reserves no memory is held to none, and counts for nothing; a grace is cut short by nobody."""
+    body = {"id": "/jupyter/alice/dask/m", **BODY, "instances": 0, **asked}
     answer = await limited.alice("POST", "/v2/apps", body)
     assert (answer.status_code, answer.json()["details"]) == (
         422,
-        [
-            {
-                "path": "/mem",
-                "errors": ["apps of the user alice say how much memory they may use; 0 would be no limit"],
-            }
-        ],
+        [{"path": f"/{next(iter(asked))}", "errors": [sentence]}],
     )
     assert (await limited.admin("POST", "/v2/apps", body)).status_code == 201
     assert (await limited.alice("PUT", f"/v2/apps{body['id']}?force=true", {"cpus": 0.02})).status_code == 422
