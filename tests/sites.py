@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from conftest import RunningBackend
+from conftest import WarmBackend
 from ports import backend_ports
 from rest import Rest
 
@@ -86,7 +86,7 @@ class Site:
         self.hub = HubDouble()
         file = folder / "config.py"
         file.write_text(f"c.Backend.read_tokens = [{READER!r}]\n{configuration}")
-        self.backend = RunningBackend(folder / "state", backend_ports(), accounts=accounts, config=str(file))
+        self.backend = WarmBackend(folder / "state", backend_ports(), accounts=accounts, config=str(file))
         self.backend.environment = {
             "JUPYTERHUB_API_URL": self.hub.url,
             "JUPYTERHUB_API_TOKEN": "the-backend-itself",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunningBackend
+from conftest import RunningBackend, WarmBackend
 from driving import Site
 from launching import Home
 from ports import backend_ports
@@ -39,7 +39,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBackend]:
     """One backend for all tests of a file; each of them keeps to apps of its own."""
-    running = RunningBackend(tmp_path_factory.mktemp("shared") / "state", backend_ports())
+    running = WarmBackend(tmp_path_factory.mktemp("shared") / "state", backend_ports())
     try:
         asyncio.run(running.start())
         yield running

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from rest import eventually, stream
-from sites import BODY, OWNERS, READER, Site, running_site
+from sites import BODY, OWNERS, READER, Site, running_site, site_for_one
 
 
 @pytest.fixture(scope="module")
@@ -199,13 +199,8 @@ async def test_a_servers_token_makes_apps_that_go_with_the_server(site: Site) ->
 @pytest.fixture
 async def parted_site(tmp_path: Path) -> AsyncIterator[Site]:
     """A backend that runs nobody's apps as its own account, unless a server does."""
-    site = Site(tmp_path, accounts="server")
-    try:
-        await site.backend.start()
+    async with site_for_one(tmp_path, accounts="server") as site:
         yield site
-    finally:
-        await site.backend.destroy()
-        site.hub.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another account")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import Site
+from sites import Site, site_for_one
 
 from hubfleet.api.app import App
 from hubfleet.workers import MarathonCluster
@@ -21,13 +21,9 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    running = Site(tmp_path, configuration='c.Backend.user_quota = {"instances": 4, "cpus": 2}')
-    try:
-        await running.backend.start()
+    quota = 'c.Backend.user_quota = {"instances": 4, "cpus": 2}'
+    async with site_for_one(tmp_path, configuration=quota) as running:
         yield running
-    finally:
-        await running.backend.destroy()
-        running.hub.close()
 
 
 @pytest.fixture
