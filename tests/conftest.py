@@ -168,10 +168,17 @@ def port_range() -> tuple[int, int]:
 
 
 @pytest.fixture
-async def backend(tmp_path: Path, port_range: tuple[int, int]) -> AsyncIterator[RunningBackend]:
+async def own_backend(tmp_path: Path, port_range: tuple[int, int]) -> AsyncIterator[RunningBackend]:
+    """A backend that no other test has had, or will have."""
     running = WarmBackend(tmp_path / "state", port_range)
     try:
         await running.start()
         yield running
     finally:
         await running.destroy()
+
+
+@pytest.fixture
+def backend(own_backend: RunningBackend) -> RunningBackend:
+    """The backend of a test; a room whose tests can share one has its own idea of it."""
+    return own_backend

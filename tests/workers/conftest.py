@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import RunningBackend
+from kept import Kept
 from sites import Site, site_for_one
 
 from hubfleet.workers import MarathonCluster
@@ -73,6 +75,20 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("JUPYTERHUB_", "HUBFLEET_", "MARATHON_", "MESOS_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    kept = Kept(tmp_path_factory.mktemp("kept"))
+    yield kept
+    asyncio.run(kept.end())
+
+
+@pytest.fixture
+async def backend(kept: Kept) -> AsyncIterator[RunningBackend]:
+    """A backend with nothing in it, whose workers are forked."""
+    yield await kept.lend()
+    await kept.take_back()
 
 
 @pytest.fixture

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
+from conftest import RunningBackend
 from distributed import Client, Scheduler
 from driving import template_of, wait_until
 from rest import Rest
 
 from hubfleet.api import labels
 from hubfleet.workers import MarathonCluster
+
+
+@pytest.fixture
+def backend(own_backend: RunningBackend) -> RunningBackend:
+    """A backend that begins without a template."""
+    return own_backend
 
 
 async def test_forked_workers_compute_over_tls_and_scale_without_loss(
