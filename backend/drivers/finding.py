@@ -5,6 +5,7 @@ Standard library only, and as little of that as will do: the launcher imports th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Set
 
 from .custody import Task
@@ -48,7 +49,11 @@ class Finder:
     def of_task(self, task: Task) -> list[Process]:
         """Return the processes of a task."""
         processes = self._seen.of_task(
-            task.record.task_id, task.leader, task.known, leader_was_watched=task.watched
+            task.record.task_id,
+            task.leader,
+            task.known,
+            leader_was_watched=task.watched,
+            account=_account(task.record.sandbox),
         )
         seen = {process.pid for process in processes}
         for pid in self._groups.processes(task.record.task_id):
@@ -67,3 +72,12 @@ class Finder:
     def below(self, pid: int, but: Set[int]) -> list[Process]:
         """Return what descends from a process, without some and what descends from them."""
         return self._seen.descendants(pid, but=but)
+
+
+def _account(sandbox: str) -> int | None:
+    """Return the account of a task if it is not ours, by its sandbox, which only we give away; else None."""
+    try:
+        owner = os.stat(sandbox, follow_symlinks=False).st_uid
+    except OSError:
+        return None
+    return None if owner == os.geteuid() else owner

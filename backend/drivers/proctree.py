@@ -129,7 +129,13 @@ class Snapshot:
                     self._marked.setdefault(task_id, []).append(process)
 
     def of_task(
-        self, task_id: str, leader: Identity, known: Iterable[Identity], *, leader_was_watched: bool
+        self,
+        task_id: str,
+        leader: Identity,
+        known: Iterable[Identity],
+        *,
+        leader_was_watched: bool,
+        account: int | None = None,
     ) -> list[Process]:
         """Return the living processes of a task.
 
@@ -143,10 +149,14 @@ class Snapshot:
             Whether the leader's end, if it has ended, was seen when it came.
             If not, its process id may name a stranger's session by now, and
             only the marker counts.
+        account
+            Of whose processes the marker counts, beside root's; None for everybody's. Whoever can start
+            a process can write any marker.
         """
         pid, since = leader
         present = self._processes.get(pid)
-        roots = self._marked.get(task_id.encode(errors="surrogateescape"), [])[:]
+        marked = self._marked.get(task_id.encode(errors="surrogateescape"), ())
+        roots = [each for each in marked if account is None or user_of(each.pid) in (account, 0)]
         if leader_was_watched and (present is None or present.started == since):
             roots += self._in_session.get(pid, ())
         for identity in (leader, *known):

@@ -149,6 +149,20 @@ def test_a_task_of_another_account_is_signalled_and_swept_too(home: Home) -> Non
     assert not lives(orphan)
 
 
+@as_root
+def test_a_process_of_another_account_is_no_tasks_whatever_its_environment_says(home: Home) -> None:
+    """It would be counted to the memory of somebody else's task, and held to its limit."""
+    launcher = home.launch()
+    mark = f"env HUBFLEET_TASK={home.id_of('task')} setsid sh -c 'echo $$ > pid; exec sleep 60'"
+    launcher.ask("start", **home.order("task", f"{DAEMON}; exec sleep 60", user="nobody"))
+    launcher.ask("start", **home.order("other", f"({mark} &); exec sleep 60", user="daemon"))
+    orphan, marked = home.pid_from("task"), home.pid_from("other")
+    launcher.ask("signal", task_id=home.id_of("task"), signal=9)
+    assert launcher.exit_of(home.id_of("task")) == (None, 9)
+    assert not lives(orphan)
+    assert lives(marked)
+
+
 def test_without_being_root_only_the_own_account_is_had(tmp_path: Path) -> None:
     """In a process that gave root up, as far as it had it: the interpreter may be out of others' reach."""
     tmp_path.chmod(0o777)
