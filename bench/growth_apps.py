@@ -7,8 +7,8 @@ between two sizes. Of 10,000 only the last thousand are made so, and the others 
 hundred, which costs less. (The most deployments at once, 100 if nothing else is said, is raised for that.)
 Beside them is the least that it could cost: an empty handler and two commits of SQLite, as an app is written
 before the answer and its task before the start. Then all apps are listed, beside what Python takes to write
-the same list as JSON; one is read; and the backend is killed, and started again, until it tells of all tasks that they
-run, beside what SQLite takes to read all rows of its database.
+the same list as JSON; one is read; and the backend is killed, and started again, until it tells of all tasks
+that they run, beside what SQLite takes to read all rows of its database.
 """
 
 from __future__ import annotations

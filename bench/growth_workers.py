@@ -1,17 +1,21 @@
 """How the cost of Dask workers grows with their number. Run by ``make bench``.
 
-Method: a new cluster is scaled from none to 1, 4, 16, 64 and 256 workers and closed again, at each size some
-times, the more the fewer they are: ours, encrypted, over a backend that forks workers from its template,
+Method: a new cluster is scaled from none to 1, 4, 16, 64, 128 and 256 workers and closed again, at each size
+some times, the more the fewer they are: ours, encrypted, over a backend that forks workers from its template,
 and the limit, which is a process that has imported a worker and forks itself as often, at a scheduler with
 nothing around it. They are in processes of their own, and take turns in an order of chance. The clock runs
 from the order until the scheduler knows all of them. The processor time of the scheduler is of its process,
 which in ours is also the cluster manager's; that of *all processes* is of that one, the workers, the backend
 and its launcher. The memory of a worker is its PSS; that *of all* is what the PSS of all processes but the
-scheduler's grew by. Peers stand beside ours in workers.py.
+scheduler's grew by. *Processors at rest* are what all of these processes use while there is nothing to do:
+a worker of distributed has clocks that wake it up, its profiler's a hundred times a second, and where all of
+them come near the number of processors nothing is left to start more with. A size is given up after 50 s.
+Peers stand beside ours in workers.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 import time
@@ -34,7 +38,8 @@ from workers import gone
 
 GROUP = "workers of one cluster"
 OURS, LIMIT = "ours, TLS", "fork (limit)"
-SIZES, QUICK_SIZES = (1, 4, 16, 64, 256), (1, 3, 8)
+SIZES, QUICK_SIZES = (1, 4, 16, 64, 128, 256), (1, 3, 8)
+MOST_SECONDS = 50  # for one size of one of the two
 WALL, CPU = "from the order until all are registered", "processor time of all processes for a worker"
 
 
@@ -75,7 +80,10 @@ async def once(keep: Callable[..., None], driven: Driven, encrypted: bool, size:
         keep(WALL, found["wall"], fair=1)
         keep(CPU, spent(used, driven.family.cpu()) / size)
         pids = (await driven.do("pids"))["pids"]
-        await driven.at_rest()
+        used, looked = await driven.at_rest(), time.monotonic()
+        await asyncio.sleep(1)
+        at_rest = spent(used, driven.family.cpu()) / (time.monotonic() - looked)
+        keep("processors at rest", at_rest, "", fair=1)
         keep("memory of a worker (PSS)", memory_of(pids) / size, "MiB")
         keep("memory of all (PSS)", driven.family.memory([driven.pid]) - without, "MiB", fair=1)
         begun = time.perf_counter()
@@ -105,7 +113,7 @@ async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
             async with driven.cluster(encrypted):  # once, before anything counts
                 await driven.do("scale", n=2)
             ways[series] = partial(to, part, series, driven, encrypted)
-        await part.climb(GROUP, ways, sizes)
+        await part.climb(GROUP, ways, sizes, MOST_SECONDS)
 
 
 async def main() -> None:

@@ -38,17 +38,17 @@ class Seconds(NamedTuple):
 
 
 BENCHES = {
-    "backend": Seconds(15, 75),
-    "prefork": Seconds(25, 95),
-    "spawner": Seconds(70, 345),
+    "backend": Seconds(16, 68),
+    "prefork": Seconds(23, 85),
+    "spawner": Seconds(70, 340),
     "hub_restart": Seconds(18, 75),
-    "workers": Seconds(42, 330),
-    "journeys": Seconds(42, 125),
-    "health_checks": Seconds(12, 75),
-    "limits": Seconds(7, 42),
-    "growth_servers": Seconds(19, 300),
+    "workers": Seconds(46, 405),
+    "journeys": Seconds(50, 140),
+    "health_checks": Seconds(12, 70),
+    "limits": Seconds(7, 38),
+    "growth_servers": Seconds(18, 190),
     "growth_apps": Seconds(11, 75),
-    "growth_workers": Seconds(16, 115),
+    "growth_workers": Seconds(15, 180),
 }
 """The scripts, in the order in which the page shows them."""
 
