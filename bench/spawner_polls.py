@@ -31,13 +31,23 @@ GROUP = "a poll, {count:,} servers"
 REQUEST = "a request instead of a poll, as peers make one"
 
 
-def user_of(configuration: Config) -> User:
-    """Return a user of a hub of which there is no more than its database."""
+def spawners_of(configuration: Config, names: list[str]) -> list[MarathonSpawner]:
+    """Return the spawners of users' servers that run, as a hub has them after it was started again.
+
+    Of the hub there is no more than its database.
+    """
     db = orm.new_session_factory("sqlite:///:memory:")()
     for role in roles.get_default_roles():
         roles.create_role(db, role)
     db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri=""))
-    db.add(person := orm.User(name="bench"))
+    people = []
+    for name in names:
+        base_url = f"/user/{name}/"
+        server = orm.Server(proto="http", ip="127.0.0.7", port=1, cookie_name="bench", base_url=base_url)
+        people.append(person := orm.User(name=name))
+        row = orm.Spawner(name="", user=person, server=server)
+        row.state = {"app_id": server_app_id("bench", name, ""), "group": "/bench"}
+        db.add_all([person, row])
     db.commit()
     settings = {
         "spawner_class": MarathonSpawner,
@@ -46,18 +56,7 @@ def user_of(configuration: Config) -> User:
         "cookie_secret": b"s" * 32,
         "log": logging.getLogger("bench"),
     }
-    return User(person, settings)
-
-
-def spawner_of(user: User, name: str) -> MarathonSpawner:
-    """Return the spawner of a server that runs, as a hub has it after it was started again."""
-    db = user.db
-    base_url = f"/user/bench/{name}/"
-    server = orm.Server(proto="http", ip="127.0.0.7", port=1, cookie_name="bench", base_url=base_url)
-    row = orm.Spawner(name=name, user=user.orm_user, server=server)
-    row.state = {"app_id": server_app_id("bench", "bench", name), "group": "/bench"}
-    db.add(row)
-    return user.spawners[name]
+    return [User(person, settings).spawners[""] for person in people]
 
 
 async def polls(part: Part, backend: RunningBackend, counts: list[int]) -> None:
@@ -73,14 +72,14 @@ async def polls(part: Part, backend: RunningBackend, counts: list[int]) -> None:
         marathon_host=backend.url, marathon_token=backend.admin_token, app_prefix="bench", hub_id="bench"
     )
     try:
-        user = user_of(configuration)
-        spawners: list[MarathonSpawner] = []
+        names: list[str] = []
         for count in counts:
-            names = [f"s{number}" for number in range(len(spawners), count)]
-            for first in range(0, len(names), 500):
-                await make_apps(backend, names[first : first + 500])
-            spawners += [spawner_of(user, name) for name in names]
-            user.db.commit()
+            await close_links()  # which would look at each app as it is made
+            for first in range(len(names), count, 500):
+                more = [f"s{number}" for number in range(first, min(count, first + 500))]
+                await make_apps(backend, more)
+                names += more
+            spawners = spawners_of(configuration, names)
             await known(spawners)
             await measure(part, spawners)
         for spawner in spawners[:REQUESTS]:
@@ -98,11 +97,11 @@ async def make_apps(backend: RunningBackend, names: list[str]) -> None:
     rest = Rest(backend.url, backend.admin_token)
     apps = [
         App(
-            id=server_app_id("bench", "bench", name),
+            id=server_app_id("bench", name, ""),
             cmd="server",
             cpus=0.01,
             mem=1,
-            labels=Server.marks("bench", "bench", name),
+            labels=Server.marks("bench", name, ""),
         ).to_wire()
         for name in names
     ]
