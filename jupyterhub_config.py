@@ -42,6 +42,9 @@ c.JupyterHub.bind_url = os.environ.get("HUBFLEET_URL_PUBLIC", "http://127.0.0.1:
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{os.environ.get('HUBFLEET_PORT_HUB', '8081')}"
 c.JupyterHub.db_url = f"sqlite:///{state}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
+# A hub that starts again looks after the servers that run, for up to ten seconds before it goes on: in vain
+# where it is the one that is to start their backend, below. It does so meanwhile (1 s is the least).
+c.JupyterHub.init_spawners_timeout = 1
 
 # The proxy in Python, from PyPI: no Node.js is needed.
 c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "hubfleet.spawner.proxy"]

@@ -6,7 +6,8 @@ is started by the hub; the others are copies of it, in the hub's database and in
 is killed and forked anew, and the clock runs until its API answers, and until it says that all servers are
 ready again. The same without servers is what it is compared with; and a hub whose spawner does nothing, with
 all servers at one address, shows what JupyterHub itself takes for them. Both hubs are killed in turns, in an
-order of chance. On a machine that others use the hub's processor seconds say more than the clock.
+order of chance. They look after all servers before they answer (`init_spawners_timeout`), so that nothing of
+it is done unseen. On a machine that others use the hub's processor seconds say more than the clock.
 """
 
 from __future__ import annotations

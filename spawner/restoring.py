@@ -1,8 +1,8 @@
 """The rows that a hub needs of all its servers when it starts again, read in a few queries.
 
-JupyterHub means to do so itself (``app.py``, `init_spawners`), but of the two options of its query the second
-takes back what the first says: ``selectinload(a, b)`` reads ``b`` at once and ``a`` as ever, one by one. So
-each server costs five queries, which is half of the start of a hub with some hundred.
+JupyterHub means to do so itself (``app.py``, `init_spawners`). But its query has `populate_existing`, by
+which the servers that come with their users are read over the very same servers, and take their users from
+them again. So each server costs five queries, which is half of the start of a hub with some hundred.
 """
 
 from __future__ import annotations

@@ -152,6 +152,8 @@ def test_the_hub_killed_and_started_again(served: tuple[Hub, Person, psutil.Proc
         eventually(lambda proxy=proxy: not proxy.is_running(), 10, "the end of the proxy")  # type: ignore[misc]
     hub.start()
     assert process.is_running()
+    told = hub.log.read_text()
+    assert "Allowing to complete in the background" in told, "it waits for no backend that it is to start"
     eventually(lambda: reachable(hub, "carol"), 30, "the route to the server")
     person.login()
     eventually(lambda: (person.server() or {}).get("ready"), 30, "the hub's word on the server")
