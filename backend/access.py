@@ -21,6 +21,8 @@ EVERYTHING = ""
 ADMIN_SCOPE, HUB_SCOPE, READ_SCOPE = "custom:hubfleet:admin", "custom:hubfleet:hub", "custom:hubfleet:read"
 """Scopes that a hub may define, and give to users and services in its roles, to let them do more here."""
 
+SERVER_TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 (the name of a variable)
+
 MOST_GRACE_SECONDS = 3600
 """Longest that a user's task may go on after it was told to end: nobody can cut a grace short."""
 
@@ -353,6 +355,11 @@ def token_owner(model: dict[str, Any], prefix: str, shared_account: bool = False
         user_group=own,
         groups=frozenset(map(str, model.get("groups") or ())),
     )
+
+
+def is_of_a_server(state: State, token: str) -> bool:
+    """Whether an app here was given a token of the hub, as servers are."""
+    return any(record.app.env.get(SERVER_TOKEN) == token for record in state.apps.values())
 
 
 def _readable(scopes: set[str], prefix: str) -> Iterable[str]:

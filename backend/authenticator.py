@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .access import Caller, Unidentified, administrator, hub_itself, reader, token_owner
@@ -17,13 +17,17 @@ _TOKEN = re.compile(r"[!-~]{1,1024}")  # printable, of one line, no blank
 class HubIdentity(Protocol):
     """How the hub is asked who a token belongs to; JupyterHub's own `HubAuth` does it."""
 
-    async def __call__(self, token: str, address: str) -> dict[str, Any] | None:
+    async def __call__(
+        self, token: str, address: str, expected: Callable[[str], bool]
+    ) -> dict[str, Any] | None:
         """Return the hub's model of the token's owner, or None if the hub does not know it.
 
         Parameters
         ----------
         address
             Where the token came from.
+        expected
+            Whether it is no guess, for all that is known here.
         """
 
 
@@ -40,6 +44,8 @@ class Authenticator:
         How the hub is asked; None without a hub.
     shared_account
         Whether users' apps may run as the backend's own account.
+    expected
+        Whether a token is one that a server here was given.
     """
 
     def __init__(
@@ -48,11 +54,13 @@ class Authenticator:
         prefix: str,
         hub: HubIdentity | None,
         shared_account: bool = False,
+        expected: Callable[[str], bool] = lambda token: False,
     ) -> None:
         self._tokens = dict(tokens)
         self._prefix = prefix
         self._hub = hub
         self._shared_account = shared_account
+        self._expected = expected
 
     async def identify(self, authorization: str | None, address: str = "") -> Caller:
         """Return who holds the credential of an ``Authorization`` header that came from an address.
@@ -78,7 +86,7 @@ class Authenticator:
                 "the token is not known here, and no hub is asked whose it is: the backend's administrator "
                 "names one by c.Backend.hub_api_url"
             )
-        model = await self._hub(token, address)
+        model = await self._hub(token, address, self._expected)
         if model is None:
             raise Unidentified("the token is not known here, nor to the hub; it may have expired")
         return token_owner(model, self._prefix, self._shared_account)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from jupyterhub.services.auth import HubAuth
 from tornado.web import HTTPError
 
-from .access import HubUnreachable
+from .access import HubUnreachable, TooManyUnknown
 from .bounded import Guesses, Remembered
 
 REMEMBERED_SECONDS = 30.0
@@ -47,8 +48,16 @@ class HubTokens:
         self._guesses = Guesses(unknown_per_minute)
         self._questions = asyncio.Semaphore(MOST_QUESTIONS)
 
-    async def __call__(self, token: str, address: str) -> dict[str, Any] | None:
+    async def __call__(
+        self, token: str, address: str, expected: Callable[[str], bool] = lambda token: False
+    ) -> dict[str, Any] | None:
         """Return the hub's model of a token's owner, or None if the hub does not know the token.
+
+        Parameters
+        ----------
+        expected
+            Whether a token is one that comes here in the ordinary course: it is asked about however many
+            unknown ones come from its address, which on one machine is everybody's.
 
         Raises
         ------
@@ -62,7 +71,12 @@ class HubTokens:
             return word[0]
         if key not in self._asking:
             if self._once_good.get(key) is None:
-                self._guesses.take(address)
+                try:
+                    self._guesses.take(address)
+                except TooManyUnknown:
+                    if not expected(token):
+                        raise
+                    self._once_good.put(key, True)
             question = self._asking[key] = asyncio.create_task(self._ask(token, key, address))
             question.add_done_callback(lambda _: self._asking.pop(key, None))
         # Shielded: others may wait for the same answer.

@@ -17,7 +17,7 @@ from typing import Any
 
 from tornado.netutil import bind_sockets
 
-from .access import Caller
+from .access import Caller, is_of_a_server
 from .admission import Admission, Limits
 from .authenticator import Authenticator, HubIdentity
 from .config import Backend
@@ -160,7 +160,8 @@ async def serve(
     rules = QuotaRules(config.user_quota, config.app_quota, config.group_quotas, config.user_quotas)
     limits = Limits(config.max_apps, config.max_apps_of_user, config.max_labels, config.max_variables)
     admission = Admission(orchestrator.state, rules, limits, config.prefix)
-    authenticator = Authenticator(tokens, config.prefix, hub, shared_account)
+    given = partial(is_of_a_server, orchestrator.state)
+    authenticator = Authenticator(tokens, config.prefix, hub, shared_account, given)
     http = HttpLimits(
         body_bytes=config.max_request_bytes,
         header_bytes=config.max_header_bytes,

@@ -288,6 +288,15 @@ async def test_the_hub_is_not_asked_about_every_random_token(tmp_path: Path) -> 
         # A minute's worth, and what may have come to it while the test ran.
         assert len(site.hub.asked) < 150
         site.hub.asked.clear()
+        given = {"JUPYTERHUB_API_TOKEN": "token-of-alice-server"}
+        server = {"id": "/jupyter/alice/notebook", **BODY, "instances": 0, "env": given}
+        assert (await site.admin("POST", "/v2/apps", server)).status_code == 201
+        await asyncio.gather(*(site.user(f"more-{number}")("GET", "/v2/apps") for number in range(100)))
+        told = await site.user("token-of-alice-server")("GET", "/v2/apps")
+        assert told.status_code == 200, (
+            "what a server was given is no guess, though all come from one address"
+        )
+        site.hub.asked.clear()
         again = [await site.user("random-0")("GET", "/v2/apps") for _ in range(20)]
         assert {answer.status_code for answer in again} <= {401, 429}
         assert len(site.hub.asked) <= 1
