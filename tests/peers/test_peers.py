@@ -23,7 +23,18 @@ SECONDS = 400.0
 @pytest.mark.parametrize("module", MODULES)
 async def test_the_hubs_own_tests_pass_with_our_spawner(module: str, backend: Any, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pytest", "-p", "peer_plugin", "-p", "no:cacheprovider", "-c", os.devnull),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "pytest_asyncio.plugin",
+            "-p",
+            "peer_plugin",
+            "-c",
+            os.devnull,
+        ),
+        *("-p", "no:cacheprovider"),
         *("--rootdir", str(tmp_path), "-o", "asyncio_mode=auto", "-W", "ignore"),
         *("-o", "asyncio_default_fixture_loop_scope=module"),
         *("-o", "asyncio_default_test_loop_scope=module"),
@@ -31,6 +42,7 @@ async def test_the_hubs_own_tests_pass_with_our_spawner(module: str, backend: An
         env={
             **backend.whole_environment(),
             "PEER_BACKEND": backend.url,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # of others there is no need, and they take long to import
             "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}",
         },
         cwd=tmp_path,
