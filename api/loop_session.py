@@ -16,14 +16,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import aiohttp
 import requests
 from greenlet import getcurrent, greenlet
 from yarl import URL
 
-from .session import NeverSent
+from .session import NeverSent, Settings
 from .status import Event
 from .stream import EventLines, broken_off, cause_of
 
@@ -101,32 +101,22 @@ class LoopSession:
         """Call a function that makes requests; while they are under way the loop goes on."""
         return await on_loop(function)
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: dict[str, Any] | None = None,
-        data: bytes | None = None,
-        headers: dict[str, str],
-        verify: bool | str,
-        timeout: float | tuple[float, float],
-        stream: bool = False,
-    ) -> LoopAnswer:
+    def request(self, method: str, url: str, **settings: Unpack[Settings]) -> LoopAnswer:
         """Send a request, as `ThreadSession.request` does, from a function that is run.
 
         Where that is safe, aiohttp itself sends it once more over a new connection if a kept one breaks.
         """
+        timeout = settings["timeout"]
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         return _awaited(
             self._send(
                 method,
                 URL(url),
-                verify,
-                stream,
-                params=list(_pairs(params or {})),
-                data=data,
-                headers=headers,
+                settings["verify"],
+                settings.get("stream", False),
+                params=list(_pairs(settings.get("params") or {})),
+                data=settings.get("data"),
+                headers=settings["headers"],
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read),
             )
         )

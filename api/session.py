@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 import requests
 import urllib3
@@ -55,6 +55,17 @@ class Answer(Protocol):
         ...
 
 
+class Settings(TypedDict, total=False):
+    """What `requests.Session.request` is told of a request beside its place."""
+
+    params: dict[str, Any] | None
+    data: bytes | None
+    headers: Required[dict[str, str]]
+    verify: Required[bool | str]
+    timeout: Required[float | tuple[float, float]]
+    stream: bool
+
+
 class Session(Protocol):
     """A way for requests to travel."""
 
@@ -64,18 +75,7 @@ class Session(Protocol):
         """Call a function that makes requests and is written to block; the event loop goes on."""
         ...
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        params: dict[str, Any] | None = None,
-        data: bytes | None = None,
-        headers: dict[str, str],
-        verify: bool | str,
-        timeout: float | tuple[float, float],
-        stream: bool = False,
-    ) -> Any:
+    def request(self, method: str, url: str, **settings: Unpack[Settings]) -> Any:
         """Return the `Answer` to a request, from a function that is run; see `ThreadSession.request`."""
         ...
 
