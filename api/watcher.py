@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from .client import Client
 from .errors import BackendError, HubfleetError, NotFound
@@ -27,6 +28,21 @@ _REMEMBERED_EVENTS = 200  # per app that somebody follows
 
 class StateUnknown(HubfleetError):
     """The backend cannot be seen now; what became of the app is not known."""
+
+
+@dataclass(eq=False)
+class _Listener:
+    """Who waits for events of one app, and what was not taken of them yet."""
+
+    types: tuple[str, ...]
+    heard: deque[Event] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_EVENTS))
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def hear(self, event: Event) -> None:
+        """Keep an event that is waited for."""
+        if not self.types or event.event_type in self.types:
+            self.heard.append(event)
+            self.arrived.set()
 
 
 class Watcher:
@@ -62,7 +78,7 @@ class Watcher:
         self._expected: dict[str, int] = {}  # app id -> how many are about to `learn` it
         self._sighted = asyncio.Event()
         self._changed: dict[str, asyncio.Event] = {}
-        self._listeners: dict[str, list[deque[Event]]] = {}
+        self._listeners: dict[str, list[_Listener]] = {}
         self._observers: list[Callable[[str, Event | None], None]] = []
         self._stale: set[str] = set()
         self._stale_wakeup = asyncio.Event()
@@ -181,21 +197,20 @@ class Watcher:
                         return state
                 await changed.wait()
 
-    async def events(self, app_id: str) -> AsyncIterator[Event]:
-        """Yield the events of one app from now on, until the iterator is closed."""
-        heard: deque[Event] = deque(maxlen=_REMEMBERED_EVENTS)
-        self._listeners.setdefault(app_id, []).append(heard)
+    async def events(self, app_id: str, *types: str) -> AsyncIterator[Event]:
+        """Yield the events of one app from now on, of these types or of all, until the iterator is closed."""
+        listener = _Listener(types)
+        listeners = self._listeners.setdefault(app_id, [])
+        listeners.append(listener)
         try:
             while True:
-                changed = self._change(app_id)
-                while heard:
-                    yield heard.popleft()
-                await changed.wait()
+                await listener.arrived.wait()
+                listener.arrived.clear()
+                while listener.heard:
+                    yield listener.heard.popleft()
         finally:
-            listeners = self._listeners.get(app_id, [])
-            # identity, not equality: two deques with the same events are equal
-            self._listeners[app_id] = [other for other in listeners if other is not heard]
-            if not self._listeners[app_id]:
+            listeners.remove(listener)
+            if not listeners:
                 del self._listeners[app_id]
 
     def observe(self, observer: Callable[[str, Event | None], None]) -> None:
@@ -210,10 +225,11 @@ class Watcher:
         """Return what is set at the next change of an app."""
         return self._changed.setdefault(app_id, asyncio.Event())
 
-    def _announce(self, app_id: str, event: Event | None = None) -> None:
+    def _announce(self, app_id: str, event: Event | None = None, wakes: bool = True) -> None:
+        """Tell of an app; and wake those who wait for a state of it, which may be another now."""
         for observer in self._observers:
             observer(app_id, event)
-        changed = self._changed.pop(app_id, None)
+        changed = self._changed.pop(app_id, None) if wakes else None
         if changed is not None:
             changed.set()
 
@@ -350,12 +366,14 @@ class Watcher:
                 continue
             self._touched[app_id] = self._count
             for listener in self._listeners.get(app_id, ()):
-                listener.append(event)
+                listener.hear(event)
+            known = self._apps.get(app_id)
             if not self._apply(app_id, event):
                 self._mark_stale(app_id)
-            if app_id not in self._apps:
+            state = self._apps.get(app_id)
+            if state is None:
                 self._before.setdefault(app_id, []).append(event)
-            self._announce(app_id, event)
+            self._announce(app_id, event, wakes=state is not known)
 
     def _apply(self, app_id: str, event: Event) -> bool:
         """Change memory as an event says; return False where it does not say enough."""

@@ -199,9 +199,10 @@ class Launch:
     # -- what happens meanwhile -------------------------------------------------------
 
     async def _follow_events(self) -> str:
-        async with aclosing(self.link.watcher.events(self.app.id)) as events:  # type: ignore[type-var]
+        updates = self.link.watcher.events(self.app.id, "status_update_event")
+        async with aclosing(updates) as events:  # type: ignore[type-var]
             async for event in events:
-                if event.event_type == "status_update_event" and self._is_of_this_launch(event):
+                if self._is_of_this_launch(event):
                     await self._note(event)
         raise AssertionError("the events of an app have no end")
 

@@ -98,7 +98,6 @@ async def _wait_for_end(link: Link, deployment_id: str, ended: asyncio.Task[None
 
 
 async def _hear_end(link: Link, app_id: str) -> None:
-    async with aclosing(link.watcher.events(app_id)) as events:  # type: ignore[type-var]
-        async for event in events:
-            if event.event_type == "app_terminated_event":
-                return
+    async with aclosing(link.watcher.events(app_id, "app_terminated_event")) as events:  # type: ignore[type-var]
+        async for _ in events:
+            return

@@ -103,8 +103,9 @@ async def run_to_end(link: Link, app: App, timeout: float) -> None:
 
 
 async def _hear_end(link: Link, app_id: str) -> TaskEnd:
-    async with aclosing(link.watcher.events(app_id)) as events:  # type: ignore[type-var]
+    updates = link.watcher.events(app_id, "status_update_event")
+    async with aclosing(updates) as events:  # type: ignore[type-var]
         async for event in events:
-            if event.event_type == "status_update_event" and event["taskStatus"] in ENDED_STATES:
+            if event["taskStatus"] in ENDED_STATES:
                 return TaskEnd(str(event["taskStatus"]), str(event["message"] or ""))
     raise AssertionError("the events of an app have no end")

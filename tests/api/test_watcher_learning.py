@@ -72,6 +72,44 @@ async def test_what_memory_holds_already_is_newer_than_the_answer(watcher: Watch
     assert watcher.apps()[0].tasks_running == 1
 
 
+async def test_who_waits_for_a_state_is_woken_by_another_one_only(watcher: Watcher) -> None:
+    watcher.learn(created())
+    asked: list[AppStatus | None] = []
+
+    def running(app: AppStatus | None) -> bool:
+        asked.append(app)
+        return app is not None and app.tasks_running == 1
+
+    waiting = asyncio.create_task(watcher.wait_for("/a", running, 10))
+    await asyncio.sleep(0)
+    known = event("api_post_event", "02", appDefinition={"id": "/a", "version": CREATED})
+    task = {"taskId": "t", "ports": [7]}
+    for told in (
+        known,
+        event("status_update_event", "03", taskStatus="TASK_STAGING", **task),
+        known,
+        event("status_update_event", "04", taskStatus="TASK_RUNNING", **task),
+    ):
+        watcher._take(told)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await waiting
+    assert [len(app.tasks) for app in asked if app is not None] == [0, 1, 1]
+
+
+async def test_events_of_some_types_are_heard_and_no_others(watcher: Watcher) -> None:
+    events = watcher.events("/a", "app_terminated_event", "status_update_event")
+    heard = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0)
+    watcher._take(event("failed_health_check_event", "02", taskId="t"))
+    watcher._take(event("status_update_event", "03", taskId="t", taskStatus="TASK_KILLED"))
+    watcher._take(event("app_terminated_event", "04"))
+    assert (await heard).event_type == "status_update_event"
+    assert (await anext(events)).event_type == "app_terminated_event"
+    await events.aclose()  # type: ignore[attr-defined]
+    assert watcher._listeners == {}
+
+
 async def test_a_blind_watcher_learns_nothing(backend: RunningBackend) -> None:
     watcher = Watcher(backend.client)
     watcher.learn(created())
