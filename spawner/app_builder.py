@@ -69,6 +69,8 @@ class AppBuilder(BackendTraits, ServerTraits, AppTraits, Choosing, _Spawner):
 
     def format_path(self, template: str) -> str:
         """Return a path or volume name with the template namespace filled in, each name made safe."""
+        if not template:
+            return ""  # the names are not for nothing to make
         return template.format(**path_namespace(self.template_namespace()))
 
     def format_uri(self, template: str) -> str:

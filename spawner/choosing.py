@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ class Choosing(ChoiceTraits, Overridable):
         return frozenset(self.ignored_options) | frozenset(by_key if isinstance(by_key, Mapping) else ())
 
     def _overridable(self) -> frozenset[str]:
-        return frozenset(configurable_traits(type(self))) - _NOT_OVERRIDABLE
+        return _overridable_traits(type(self))
 
     async def apply_options(self) -> None:
         """Check the user's options, and override the traits as their profile says.
@@ -238,6 +239,11 @@ class Choosing(ChoiceTraits, Overridable):
     def offered(self) -> frozenset[str]:
         """Return the keys of the single amounts that may be asked for."""
         return KEYS if self.offered_options is None else frozenset(self.offered_options)
+
+
+@cache
+def _overridable_traits(kind: type[Choosing]) -> frozenset[str]:
+    return frozenset(configurable_traits(kind)) - _NOT_OVERRIDABLE
 
 
 async def apply_options(spawner: Choosing, _: Mapping[str, Any]) -> None:
