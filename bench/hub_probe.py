@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,17 @@ def _spawners(settings: dict[str, Any]) -> list[Spawner]:
 
 
 class DoNothingSpawner(Spawner):  # type: ignore[misc]
-    """Says that a server runs at a fixed address: the least that a hub can be asked to do."""
+    """Says that a server runs at an address of its own: the least that a hub can be asked to do.
 
-    address = ""
+    With one address for all, JupyterHub would look at each over a connection that it has already.
+    """
+
+    host = ""
+    ports: Iterator[int] = iter(())
 
     async def start(self) -> str:
         """Start nothing."""
-        return self.address
+        return f"http://{self.host}:{next(self.ports)}"
 
     async def poll(self) -> int | None:
         """It runs, from its start to its end."""

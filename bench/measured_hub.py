@@ -43,9 +43,11 @@ c.MarathonSpawner.mem = 1024
 c.MarathonSpawner.app_prefix = {name!r}
 c.MarathonSpawner.hub_id = {name!r}
 """
-NOTHING = """
+NOTHING = f"""
+import itertools
 c.JupyterHub.spawner_class = hub_probe.DoNothingSpawner
-hub_probe.DoNothingSpawner.address = {address!r}
+hub_probe.DoNothingSpawner.host = {HOST!r}
+hub_probe.DoNothingSpawner.ports = itertools.cycle(range({FIRST}, {LAST} + 1))
 """
 LOCAL = f"""
 c.JupyterHub.spawner_class = "simple"
@@ -231,7 +233,7 @@ async def stub_site(stack: AsyncExitStack, folder: Path) -> tuple[StubBackend, s
     stack.callback(servers.wait)
     stack.callback(servers.kill)
     await backend.start()
-    return backend, NOTHING.format(address=f"http://{HOST}:{FIRST}")
+    return backend, NOTHING
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -11,10 +11,10 @@ servers are then forked as ours are. The limit is `jupyterhub-singleuser` execut
 each that is measured often comes before, all at once, and does not count. *Processor time of the hub*, and
 *storms*, in which all log in at the same moment: the servers are stubs (one process answers at all their
 addresses, and the backend's driver starts nothing), so that the hub is what is measured; the limit is a
-spawner that does nothing but name an address. In the long run a storm is repeated with a backend each of
-whose answers comes 2 s late. A probe in the hub wakes up every 5 ms; how late it is by the wall is what
-people feel and what a busy machine adds to, and the loop's processor time between two wake-ups is the hub's
-own part of it.
+spawner that does nothing but name an address, to each server its own. In the long run a storm is repeated
+with a backend each of whose answers comes 2 s late. A probe in the hub wakes up every 5 ms; how late it is by
+the wall is what people feel and what a busy machine adds to, and the loop's processor time between two
+wake-ups is the hub's own part of it.
 *Polls*: 5,000 spawners in one process, of a backend that runs their apps; the limit is a dictionary.
 """
 
