@@ -14,6 +14,10 @@ class NameRefused(HubfleetError, ValueError):
     """A user, server or cluster name from which no app id can be made."""
 
 
+class ClientClosed(HubfleetError, RuntimeError):
+    """The client has been closed, or this process ends: nothing is asked any more."""
+
+
 class BackendError(HubfleetError):
     """The backend did not do what it was asked."""
 

@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from .errors import ClientClosed
 from .status import Event
 from .stream import EventStream, cause_of
 
@@ -120,8 +121,18 @@ class ThreadSession(requests.Session):
         self._pool = ThreadPoolExecutor(connections, thread_name_prefix="marathon-client")
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function that makes requests, in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        """Call a function that makes requests, in a thread.
+
+        Raises
+        ------
+        ClientClosed
+            There are no threads any more.
+        """
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._pool, function)
+        except RuntimeError as error:
+            raise ClientClosed("nothing can be asked any more, since this process ends") from error
+        return await answer
 
     def request(self, method: Any, *place: Any, **settings: Any) -> requests.Response:
         """Send a request; where that is safe and the connection broke, once more.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 
-from hubfleet.api.errors import BackendError, BackendUnreachable, NotFound, RequestRefused
+from hubfleet.api.errors import BackendError, BackendUnreachable, ClientClosed, NotFound, RequestRefused
 from hubfleet.api.status import Event
 from hubfleet.api.watcher import Watcher
 
@@ -141,6 +141,8 @@ async def _look(cluster: ElasticCluster, watcher: Watcher) -> None:
         trouble.say_new("refused", str(refusal))
     except OSError as error:
         trouble.say("scheduler", f"the scheduler cannot be reached: {error}")
+    except ClientClosed:
+        pass  # a script has come to its end, and the cluster ends with it
     except Exception:
         # Following must outlive an answer that nobody has thought of.
         log.exception("Dask cluster %s: looking after the workers failed", cluster.name)

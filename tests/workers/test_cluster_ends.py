@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -33,6 +34,14 @@ except KeyboardInterrupt:
     Client.create_app = create_app
     with MarathonCluster("slow", **arguments) as cluster:
         print(cluster.status.name)
+"""
+
+LEFT_ALONE = """
+import json, sys
+from hubfleet.workers import MarathonCluster
+
+cluster = MarathonCluster(n_workers=2, **json.load(sys.stdin))
+cluster.wait_for_workers(1, timeout=60)
 """
 
 
@@ -74,3 +83,18 @@ def test_an_interrupted_start_leaves_nothing_and_the_next_one_can_have_the_name(
     command = [sys.executable, "-c", INTERRUPTED]
     found = subprocess.run(command, input=given, text=True, capture_output=True, timeout=100, check=False)
     assert found.stdout.split() == ["running"], found.stderr
+
+
+async def test_a_script_that_closes_nothing_ends_without_a_trace_of_it(
+    arguments: dict[str, Any], backend: Any
+) -> None:
+    # One of the two workers has no room, and why is asked until the end.
+    given = {**arguments, "asynchronous": False, "cpus": 50}
+    script = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LEFT_ALONE), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _, complaints = await asyncio.wait_for(script.communicate(json.dumps(given).encode()), 120)
+    assert script.returncode == 0
+    assert "Traceback" not in complaints.decode()
+    await until(lambda: not backend.tasks(), 60, "its workers have ended")
+    assert await backend.client.list_apps() == []
