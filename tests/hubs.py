@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import psutil
 import requests
+from driving import template_of
 from hub import CONFIGURATION, Hub, Ports
 from ports import hub_ports
 
@@ -93,6 +94,15 @@ def make_hub(folder: Path, extra: str = "") -> Hub:
     configuration.write_text(_EXTRA + extra)
     ports = replace(Ports.free(), tasks=hub_ports())
     return Hub(folder / "state", ports, configuration=configuration)
+
+
+def has_template(hub: Hub, seconds: float = 120) -> dict[str, Any]:
+    """Wait until a hub's backend has a template of servers; return what there is of it."""
+    deadline = time.monotonic() + seconds
+    while not (template := template_of(hub.state / "backend", "server"))["ready"]:
+        assert time.monotonic() < deadline, template
+        time.sleep(0.02)
+    return template
 
 
 def processes_of(state: Path) -> list[str]:

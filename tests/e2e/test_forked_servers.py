@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from driving import ask_launcher, template_of
+from driving import ask_launcher
 from hub import Hub
+from hubs import has_template
 from person import Person
 
 pytestmark = pytest.mark.long
@@ -15,7 +16,6 @@ pytestmark = pytest.mark.long
 
 def test_users_work_on_servers_that_were_forked(own_hub: Callable[[str], Hub]) -> None:
     hub = own_hub("")
-    state = hub.state / "backend"
     deadline = time.monotonic() + 120
     for forked, name in enumerate(["ann", "bob", "cleo"]):
         person = Person(hub.url, name, hub.password)
@@ -34,12 +34,10 @@ def test_users_work_on_servers_that_were_forked(own_hub: Callable[[str], Hub]) -
         assert told.strip().endswith(f"/{name}")
         assert person.start_terminal()["name"] == "1"
         # The first makes the template, and is executed itself.
-        while not (template := template_of(state, "server"))["ready"]:
-            assert time.monotonic() < deadline, template
-            time.sleep(0.02)
+        template = has_template(hub)
         assert (template["forked"], template["executed"]) == (forked, 0), template
     tokens = set()
-    for task in ask_launcher(state, "list")["tasks"]:
+    for task in ask_launcher(hub.state / "backend", "list")["tasks"]:
         with open(f"/proc/{task['pid']}/environ") as file:
             tokens.update(v for v in file.read().split("\0") if v.startswith("JUPYTERHUB_API_TOKEN="))
     assert len(tokens) == 3

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from hub import Hub
-from hubs import AdminOf
+from hubs import AdminOf, has_template
 
 pytestmark = pytest.mark.long
 
@@ -36,8 +36,10 @@ def test_every_name_gets_its_own_server(own_hub: Callable[[str], Hub]) -> None:
         answer = admin("POST", f"/users/{quote(name, safe='')}")
         assert answer.status_code == 201, answer.text
         assert answer.json()["name"] == name
+    admin.start(NAMES[0])
+    has_template(hub)  # so that of the many servers only the first one is executed, which takes seconds
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda name: admin.start(name), NAMES))
+        list(pool.map(lambda name: admin.start(name), NAMES[1:]))
         assert list(pool.map(lambda name: admin.whoami(name), NAMES)) == NAMES
     apps = admin.backend("GET", "/v2/apps", params={"embed": "apps.tasks"}).json()["apps"]
     ids = [app["id"] for app in apps]
