@@ -183,7 +183,7 @@ async def measure(part: Growth, folder: Path, sizes: list[int]) -> None:
 
 
 async def main() -> None:
-    part, sizes = growth_of("growth_servers", __doc__, [1, 10, 50], [1, 10, 100, 1000, 5000])
+    part, sizes = growth_of("growth_servers", __doc__, [1, 10, 30], [1, 10, 100, 1000, 5000])
     for name in (
         "processor time of the hub for a start",
         "the loop's own part of a gap, longest",

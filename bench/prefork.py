@@ -291,7 +291,7 @@ async def main() -> None:
     given = parser.parse_args()
     part = Part.of("prefork", __doc__, given)
     await measure(
-        part, given.rounds or (3 if given.quick else 15), given.workers or (8 if given.quick else 20)
+        part, given.rounds or (3 if given.quick else 15), given.workers or (5 if given.quick else 20)
     )
     part.end()
 

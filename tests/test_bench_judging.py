@@ -127,10 +127,16 @@ check.main()
 """
 
 
-def checked(folder: Path, now: Part, **ended: str) -> subprocess.CompletedProcess[str]:
+def checked(folder: Path, now: Part, others: float = 0.0, **ended: str) -> subprocess.CompletedProcess[str]:
+    """Check such a part of a run of 100 s on two processors, of which others had so many seconds."""
     results = folder / "now.json"
-    benches = {name: {"ended": how} for name, how in ended.items()}
-    write(results, {"benches": benches, "parts": {now.name: now.record(done=True)}})
+    told = {
+        "seconds": 100.0,
+        "machine": {"processors": 2},
+        "processor seconds": {"of the bench": 50.0, "of all else on the machine": others},
+        "benches": {name: {"ended": how} for name, how in ended.items()},
+    }
+    write(results, {**told, "parts": {now.name: now.record(done=True)}})
     command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results"), "--results", str(results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
@@ -154,6 +160,25 @@ def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
     assert found.returncode == status, found.stderr
     assert told in found.stdout
     assert "2026-01-02-quick.json" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("now", "others", "status"),
+    [
+        pytest.param(TWICE, 30.0, 1, id="quiet"),
+        pytest.param(TWICE, 100.0, 2, id="busy"),
+        pytest.param(STEADY, 100.0, 0, id="busy, and the same"),
+    ],
+)
+def test_on_a_busy_machine_the_check_blames_nobody(
+    tmp_path: Path, now: list[float], others: float, status: int
+) -> None:
+    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
+    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    found = checked(tmp_path, part_of(now, STEADY), others)
+    assert found.returncode == status, found.stderr
+    assert ("The machine was busy, so that this says nothing" in found.stdout) == (status == 2)
+    assert ("Worse than before, on a busy machine:\n- x, starts" in found.stdout) == (status == 2)
 
 
 def test_the_check_fails_if_a_script_breaks_before_it_has_a_figure(tmp_path: Path) -> None:
