@@ -79,8 +79,21 @@ async def fill(client: Client, task: Callable[[int], int], worker: str) -> list[
     return list(futures)
 
 
-async def test_sigterm_hands_over_unique_results_and_exits_with_code_0(workers: Workers, runs: Runs) -> None:
-    await workers.add("first")
+async def end_while_nobody_takes_over(
+    workers: Workers, client: Client, runs: Runs
+) -> tuple[list[object], asyncio.Task[int]]:
+    """Fill the only worker and tell it to end; return its results, and its end, which waits for another."""
+    futures = await fill(client, runs.counting(), "first")
+    ending = asyncio.create_task(workers.terminate("first"))
+    await until(lambda: "could-not-retire" in str(workers.scheduler.get_events("all")))
+    return futures, ending
+
+
+@pytest.mark.parametrize("nanny", [False, True], ids=["alone", "behind a nanny"])
+async def test_sigterm_hands_over_unique_results_and_exits_with_code_0(
+    workers: Workers, runs: Runs, nanny: bool
+) -> None:
+    await workers.add("first", nanny=nanny)
     async with Client(workers.scheduler.address, asynchronous=True) as client:
         futures = await fill(client, runs.counting(), "first")
         await workers.add("second")
@@ -110,23 +123,11 @@ async def test_a_worker_that_was_retired_before_ends_on_sigterm_too(workers: Wor
     assert runs.total() == 10
 
 
-async def test_behind_a_nanny_results_are_handed_over_too(workers: Workers, runs: Runs) -> None:
-    await workers.add("first", nanny=True)
-    async with Client(workers.scheduler.address, asynchronous=True) as client:
-        futures = await fill(client, runs.counting(), "first")
-        await workers.add("second")
-        assert await workers.terminate("first") == 0
-        assert await client.gather(futures) == [number * number for number in range(10)]
-    assert runs.total() == 10
-
-
 async def test_the_only_worker_waits_for_another_to_hand_its_results_to(workers: Workers, runs: Runs) -> None:
     """As when workers that are to stay are late, and the one that came first is not to stay."""
     await workers.add("first")
     async with Client(workers.scheduler.address, asynchronous=True) as client:
-        futures = await fill(client, runs.counting(), "first")
-        ending = asyncio.create_task(workers.terminate("first"))
-        await until(lambda: "could-not-retire" in str(workers.scheduler.get_events("all")))
+        futures, ending = await end_while_nobody_takes_over(workers, client, runs)
         await workers.add("second")
         assert await ending == 0
         assert await client.gather(futures) == [number * number for number in range(10)]
@@ -136,9 +137,7 @@ async def test_the_only_worker_waits_for_another_to_hand_its_results_to(workers:
 async def test_a_nanny_whose_scheduler_ends_waits_for_nobody(workers: Workers, runs: Runs) -> None:
     await workers.add("first", nanny=True)
     async with Client(workers.scheduler.address, asynchronous=True) as client:
-        futures = await fill(client, runs.counting(), "first")
-        ending = asyncio.create_task(workers.terminate("first"))
-        await until(lambda: "could-not-retire" in str(workers.scheduler.get_events("all")))
+        futures, ending = await end_while_nobody_takes_over(workers, client, runs)
         del futures
     await workers.scheduler.close()
     assert await ending == 0
