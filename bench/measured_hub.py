@@ -35,6 +35,8 @@ c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 600}}
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300
+# Else a hub that is started again answers after 10 s, and whoever asks it holds up what it still has to do.
+c.JupyterHub.init_spawners_timeout = 300
 """
 MARATHON = """
 c.MarathonSpawner.show_form = False

@@ -42,11 +42,11 @@ BENCHES = {
     "prefork": Seconds(23, 85),
     "spawner": Seconds(66, 340),
     "hub_restart": Seconds(17, 75),
-    "workers": Seconds(42, 405),
+    "workers": Seconds(42, 390),
     "journeys": Seconds(50, 140),
     "health_checks": Seconds(12, 70),
     "limits": Seconds(7, 38),
-    "growth_servers": Seconds(18, 190),
+    "growth_servers": Seconds(18, 225),
     "growth_apps": Seconds(11, 75),
     "growth_workers": Seconds(14, 180),
 }
