@@ -12,7 +12,7 @@ from ports import hub_ports
 from rest import eventually
 from storm import PORTS, Storm, leftovers, storm_backend
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 # Two storms at once: where one waits the other one works.
 ROUNDS = int(os.environ.get("HUBFLEET_KILL_ROUNDS", "200")) // 2
