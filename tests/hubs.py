@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +12,7 @@ import psutil
 import requests
 from driving import template_of
 from hub import CONFIGURATION, Hub, Ports
-from ports import hub_ports
+from ports import free_port, hub_ports
 
 ADMIN_TOKEN = secrets.token_hex(16)
 
@@ -92,8 +91,12 @@ def make_hub(folder: Path, extra: str = "") -> Hub:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "config.py"
     configuration.write_text(_EXTRA + extra)
-    ports = replace(Ports.free(), tasks=hub_ports())
-    return Hub(folder / "state", ports, configuration=configuration)
+    return Hub(folder / "state", own_ports(), configuration=configuration)
+
+
+def own_ports() -> Ports:
+    """Return the ports of a hub that no other tests are given."""
+    return Ports(free_port(), free_port(), free_port(), free_port(), hub_ports())
 
 
 def has_template(hub: Hub, seconds: float = 120) -> dict[str, Any]:

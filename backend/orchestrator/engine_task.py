@@ -15,7 +15,7 @@ log = logging.getLogger("hubfleet.backend.task")
 
 _START_PAUSE_FIRST, _START_PAUSE_MOST = 0.2, 10.0
 _SIGNAL_PAUSE_FIRST = 0.1
-_KILL_PAUSE_FIRST, _KILL_PAUSE_FACTOR, _KILL_PAUSE_MOST = 5.0, 4.0, 120.0
+_KILL_PAUSES = (5.0, 20.0, 80.0, 120.0)  # the last one for ever
 REPORTED_AFTER = 5
 """Failed kills after which a task is reported as one that does not end."""
 
@@ -133,7 +133,7 @@ class EngineTask:
         if await self._exit_within(grace):
             return
         await self._signal(signal.SIGKILL)
-        pause = min(_KILL_PAUSE_FIRST * _KILL_PAUSE_FACTOR**attempt, _KILL_PAUSE_MOST)
+        pause = _KILL_PAUSES[min(attempt, len(_KILL_PAUSES) - 1)]
         if not await self._exit_within(pause) and attempt + 1 >= REPORTED_AFTER:
             log.error("%s has not ended after %d kills; still trying", self.spec.task_id, attempt + 1)
             if attempt + 1 == REPORTED_AFTER:

@@ -28,7 +28,7 @@ async def test_a_command_runs_in_the_tasks_place_with_its_environment(site: Site
     driver = await site.open()
     environment = {"PATH": "/usr/bin:/bin", "WORD": "said"}
     task = await running(
-        driver, site.spec("a", "echo up; touch here; exec sleep 60", environment=environment)
+        driver, site.spec("a", "touch here; echo up; exec sleep 60", environment=environment)
     )
     assert await driver.execute(task, ["sh", "-c", 'test -f here && test "$WORD" = said'], FOREVER) == 0
     assert await driver.execute(task, ["sh", "-c", "exit 7"], FOREVER) == 7

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import requests
 from hub import VARIABLES, Ports
-from hubs import processes_of
+from hubs import own_ports, processes_of
 
 pytestmark = pytest.mark.long
 
@@ -55,7 +55,7 @@ def demonstrating(
 
 
 def test_the_demo_tells_address_and_password_and_ctrl_c_ends_it(tmp_path: Path) -> None:
-    ports, state = Ports.free(), tmp_path / "state"
+    ports, state = own_ports(), tmp_path / "state"
     with demonstrating(DEMO, ports, state) as (demo, told):
         assert f"http://127.0.0.1:{ports.public}" in told
         found = re.search(r"password  (\S+)", told)
@@ -74,7 +74,7 @@ def test_a_demo_whose_terminal_is_closed_ends_as_by_ctrl_c(tmp_path: Path) -> No
     ours, theirs = os.openpty()
     demo = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *DEMO],
-        env=variables(Ports.free(), state),
+        env=variables(own_ports(), state),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -89,7 +89,7 @@ def test_a_demo_whose_terminal_is_closed_ends_as_by_ctrl_c(tmp_path: Path) -> No
 
 
 def test_a_demo_in_a_shells_background_whose_backend_was_killed_ends_and_says_so(tmp_path: Path) -> None:
-    ports, state = Ports.free(), tmp_path / "state"
+    ports, state = own_ports(), tmp_path / "state"
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import hub, demo\n"
     code += "hub.BACKEND_SECONDS = 0.5\nsys.exit(demo.main())"
     deaf_to_ctrl_c = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", code]
@@ -127,7 +127,7 @@ def login_status(ports: Ports, name: str, password: str) -> int:
 
 @pytest.mark.parametrize("what", list(VARIABLES))
 def test_a_taken_port_is_named(tmp_path: Path, what: str) -> None:
-    ports = Ports.free()
+    ports = own_ports()
     with socket.create_server(("127.0.0.1", getattr(ports, what))):
         sentence = refused(variables(ports, tmp_path / "state"))
     assert f"port {getattr(ports, what)}" in sentence
@@ -135,12 +135,12 @@ def test_a_taken_port_is_named(tmp_path: Path, what: str) -> None:
 
 
 def test_a_port_that_is_no_number_is_named(tmp_path: Path) -> None:
-    assert "many" in refused({**variables(Ports.free(), tmp_path), "HUBFLEET_PORT": "many"})
+    assert "many" in refused({**variables(own_ports(), tmp_path), "HUBFLEET_PORT": "many"})
 
 
 def test_a_state_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert str(tmp_path / "file") in refused(variables(Ports.free(), tmp_path / "file"))
+    assert str(tmp_path / "file") in refused(variables(own_ports(), tmp_path / "file"))
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     )
     code += "hub.shutil.disk_usage = lambda path: collections.namedtuple('usage', 'free')(free=10)\n"
     code += "sys.exit(demo.main())"
-    sentence = refused(variables(Ports.free(), tmp_path / "state"), [sys.executable, "-c", code])
+    sentence = refused(variables(own_ports(), tmp_path / "state"), [sys.executable, "-c", code])
     assert "is full" in sentence
     assert len(sentence.splitlines()) == 1
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import RunningBackend
-from hub import Hub, Ports
-from hubs import ADMIN_TOKEN, AdminOf
+from hub import Hub
+from hubs import ADMIN_TOKEN, AdminOf, own_ports
 
 pytestmark = pytest.mark.long
 
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Path:
 @pytest.fixture
 def old_hub(backend: RunningBackend, site: Path, tmp_path: Path) -> Iterator[Hub]:
     """The hub of the old configuration; only what would meet others on this machine is said beside it."""
-    ports = Ports.free()
+    ports = own_ports()
     hub = HubBesideItsBackend(
         tmp_path / "hub",
         ports,
