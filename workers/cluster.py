@@ -24,7 +24,7 @@ from .checks import known_names
 from .control import install
 from .groups import DEFAULT, WorkerGroup
 from .scaling import ClusterScaling
-from .scheduling import end_when_idle, start_scheduler
+from .scheduling import end_when_idle, quiet_end, start_scheduler
 from .settings import APP, ClusterSettings, worker_options
 from .states import GroupState
 from .views import ClusterViews
@@ -254,7 +254,8 @@ class MarathonCluster(ClusterScaling, ClusterViews, Cluster):  # type: ignore[mi
     async def _close(self) -> None:
         async with self._life:
             if self.status != Status.closed:
-                await self._tear_down()
+                with quiet_end():
+                    await self._tear_down()
 
     async def _tear_down(self) -> None:
         self.status = Status.closing

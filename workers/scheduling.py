@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from distributed import Scheduler
@@ -43,3 +45,23 @@ async def end_when_idle(scheduler: Scheduler, seconds: float, end: Callable[[str
         if since is not None and time() - since > seconds:
             await end(f"there was nothing to do for {seconds:g} s, so the cluster has ended")
             return
+
+
+@contextmanager
+def quiet_end() -> Iterator[None]:
+    """Have the scheduler's log not say of what its end cancels that it failed.
+
+    Workers that were told to end ask the scheduler to retire them. If it ends before it has answered,
+    distributed (2026.8, ``utils.log_errors``) writes a traceback for each of them.
+    """
+    log = logging.getLogger("distributed.scheduler")
+    log.addFilter(is_failure := lambda record: not _is_cancellation(record))
+    try:
+        yield
+    finally:
+        log.removeFilter(is_failure)
+
+
+def _is_cancellation(record: logging.LogRecord) -> bool:
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is not None and issubclass(kind, asyncio.CancelledError)

@@ -118,7 +118,13 @@ async def test_a_place_that_was_noted_for_a_start_may_be_anothers(hub: Any, back
     row.state = {"app_id": app.id, "group": "/jupyter", "task_id": ""}
     hub.db.commit()
     again = hub.user("alice").spawner
-    assert await again.poll() == 0
+
+    async def is_ended() -> bool:
+        return await again.poll() == 0
+
+    assert await hub.eventually(
+        is_ended
+    )  # not at once, if the app is about to be read again as its task starts
     await hub.user("alice").spawner.stop()
     assert (await backend.client.get_app(app.id)).tasks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from hubfleet.workers import MarathonCluster
+from hubfleet.workers.scheduling import quiet_end
 
 from .conftest import until
 
@@ -98,3 +100,23 @@ async def test_a_script_that_closes_nothing_ends_without_a_trace_of_it(
     assert "Traceback" not in complaints.decode()
     await until(lambda: not backend.tasks(), 60, "its workers have ended")
     assert await backend.client.list_apps() == []
+
+
+def test_what_the_end_of_a_scheduler_cancels_is_not_logged_as_a_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = logging.getLogger("distributed.scheduler")
+
+    def fail(error: BaseException) -> None:
+        try:
+            raise error
+        except BaseException:
+            log.exception("")
+
+    with quiet_end():
+        fail(asyncio.CancelledError("a worker that leaves"))
+        fail(ValueError("a fault"))
+        log.error("a word")
+    fail(asyncio.CancelledError("in the middle of its life"))
+    assert "a worker that leaves" not in caplog.text
+    assert all(each in caplog.text for each in ("a fault", "a word", "in the middle of its life"))
