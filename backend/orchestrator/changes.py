@@ -66,7 +66,7 @@ class Changes:
         state: State,
         bus: EventBus,
         offers: Callable[[], Sequence[Offer]],
-        accepted: Callable[[Iterable[str]], None],
+        accepted: Callable[[Collection[str]], None],
         service_ports: tuple[int, int] = RANGE,
         limits: DeploymentLimits | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hubfleet.api import labels
 from hubfleet.api.app import App
@@ -73,6 +73,12 @@ class Leases:
     def renew_all(self) -> None:
         """Begin all leases anew: somebody may be renewing one, but nobody can say who it is."""
         self._left.clear()
+
+    def forget_former(self, app_ids: Iterable[str]) -> None:
+        """Forget what was left of the leases of apps that are gone: another one of such an id has its own."""
+        for app_id in app_ids:
+            if app_id not in self._state.apps:
+                self._left.pop(app_id, None)
 
     def pass_time(self, seconds: float) -> list[str]:
         """Take some time from all leases; return the apps whose lease is over."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hubfleet.api import labels
@@ -80,7 +80,7 @@ class Orchestrator:
         self._background = Background()
         self.failed = self._background.failed
         """Done with an exception when the orchestrator cannot go on."""
-        self.changes = Changes(state, bus, driver.offers, self._enqueue_all, service_ports, deployment_limits)
+        self.changes = Changes(state, bus, driver.offers, self._accepted, service_ports, deployment_limits)
         self.leases = Leases(state, self.changes.remove)
         self._deployments = Deployments(state, bus, self._enqueue_all)
         self._lives = Lives(
@@ -147,6 +147,10 @@ class Orchestrator:
             return []
 
     # -- the queue ----------------------------------------------------------------------
+
+    def _accepted(self, app_ids: Collection[str]) -> None:
+        self.leases.forget_former(app_ids)
+        self._enqueue_all(app_ids)
 
     def _enqueue(self, app_id: str) -> None:
         self._waiting_apps[app_id] = None
