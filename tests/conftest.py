@@ -23,6 +23,8 @@ from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
 STUBBORN = "trap '' TERM; touch deaf; exec sleep 1000"
+LINGERING = "trap '' TERM; touch deaf; until [ -e end ]; do sleep 0.05; done"
+"""As `STUBBORN`, but it ends when a test has seen enough of it (`RunningBackend.let_end`)."""
 
 
 def task_id_of(process: psutil.Process) -> str:
@@ -59,11 +61,16 @@ class RunningBackend:
         self.log = state_dir.parent / "backend.log"
 
     async def deaf(self, count: int) -> None:
-        """Wait until so many of its tasks that run `STUBBORN` do not hear SIGTERM any more."""
+        """Wait until so many of its tasks that run `STUBBORN` or `LINGERING` do not hear SIGTERM any more."""
         sandboxes = self.state_dir / "sandboxes"
         async with asyncio.timeout(60):
             while len(list(sandboxes.glob("*/deaf"))) < count:
                 await asyncio.sleep(0.02)
+
+    def let_end(self, *task_ids: str) -> None:
+        """Let tasks end that run `LINGERING`."""
+        for task_id in task_ids:
+            (self.state_dir / "sandboxes" / task_id / "end").touch()
 
     def command(self) -> list[str]:
         """The command line that starts it."""
@@ -117,7 +124,7 @@ class RunningBackend:
     async def _end(self, signum: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signum)
-            await asyncio.to_thread(self.process.wait, 20)
+            await asyncio.to_thread(self.process.wait, 60)
 
     def processes(self) -> list[psutil.Process]:
         """Every process that works for this backend: tasks, whatever they started, and the launcher."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import RunningBackend
+from conftest import LINGERING, RunningBackend
 from rest import Rest, eventually, stream
 
 SMALL: dict[str, Any] = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
@@ -122,12 +122,13 @@ async def test_a_list_is_locked_as_a_whole(rest: Rest) -> None:
     await rest.deployed()
 
 
-async def test_a_restart_replaces_all_tasks_of_the_same_definition(rest: Rest) -> None:
-    # They take a second to end, in which the plan is to be seen.
-    lingering = "trap '' TERM; exec sleep 600"
-    await rest.create("/again", cmd=lingering, instances=2, taskKillGracePeriodSeconds=1)
+async def test_a_restart_replaces_all_tasks_of_the_same_definition(
+    rest: Rest, backend: RunningBackend
+) -> None:
+    await rest.create("/again", cmd=LINGERING, instances=2, taskKillGracePeriodSeconds=300)
     old = await rest.running("/again", 2)
     await rest.deployed()
+    await backend.deaf(2)
     before = await rest.app("/again")
     answer = await rest("POST", "/v2/apps/again/restart")
     assert (answer.status_code, answer.json().keys()) == (200, {"version", "deploymentId"})
@@ -138,6 +139,13 @@ async def test_a_restart_replaces_all_tasks_of_the_same_definition(rest: Rest) -
         {"action": "RestartApplication", "app": "/again", "readinessCheckResults": []}
     ]
     assert (await rest("POST", "/v2/apps/again/restart")).status_code == 409
+
+    async def old_ones_die() -> bool:
+        states = {task["id"]: task["state"] for task in await rest.tasks("/again")}
+        return [states[task["id"]] for task in old] == ["TASK_KILLING"] * 2
+
+    await eventually(old_ones_die)
+    backend.let_end(*(task["id"] for task in old))
     await rest.deployed()
     new = await rest.running("/again", 2)
     assert {task["id"] for task in new}.isdisjoint(task["id"] for task in old)
