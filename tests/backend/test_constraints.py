@@ -103,9 +103,9 @@ def test_the_reason_names_the_constraint_and_what_stands_against_it() -> None:
 
 def test_a_pattern_that_would_be_tried_for_years_is_given_up() -> None:
     long = host("a" * 60)
-    begun = time.perf_counter()
+    begun = time.process_time()
     broken = unfulfilled(app(constraints=[["hostname", "LIKE", "(a|a|a)*[^a]"]]), long, {}, {long.host: long})
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
     assert broken is not None
     assert "write a simpler pattern" in broken[0]
 
