@@ -124,9 +124,9 @@ class Home:
         self.name = uuid.uuid4().hex[:8]
         self.connections: list[Connection] = []
 
-    def launch(self, **settings: Any) -> Connection:
+    def launch(self, command: list[str] | None = None, **settings: Any) -> Connection:
         """Start a launcher, as a person would, and connect to it."""
-        command = [sys.executable, "-m", "hubfleet.backend.drivers.launcher", str(self.state_dir)]
+        command = command or [sys.executable, "-m", "hubfleet.backend.drivers.launcher", str(self.state_dir)]
         deadline = time.monotonic() + DEADLINE
         while True:
             subprocess.run(command, check=True, timeout=DEADLINE, **settings)
@@ -140,11 +140,13 @@ class Home:
         return self.connections[-1]
 
     def connected(self) -> Connection | None:
-        """Return a connection, if there is a launcher now that takes it."""
+        """Return a connection, if there is a launcher now that takes it, and does not just leave."""
         try:
-            return self.connect()
+            connection = self.connect()
+            connection.ask("hello")
         except OSError:
             return None
+        return connection
 
     def id_of(self, name: str) -> str:
         return f"{name}.{self.name}"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,6 +25,11 @@ async def running(driver: ProcessDriver, spec: TaskSpec) -> TaskSpec:
     return spec
 
 
+def has_line(file: Path) -> bool:
+    """Whether a line is in a file; it is there and empty before that."""
+    return file.exists() and file.read_text().endswith("\n")
+
+
 async def test_a_command_runs_in_the_tasks_place_with_its_environment(site: Site) -> None:
     driver = await site.open()
     environment = {"PATH": "/usr/bin:/bin", "WORD": "said"}
@@ -39,7 +45,10 @@ async def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(s
     driver = await site.open()
     task = await running(driver, site.spec("a", "echo up; exec sleep 60"))
     command = "set -m; sleep 61 & echo $! > child; trap '' TERM; echo $$ > leader; wait"
-    assert await driver.execute(task, ["sh", "-c", command], 0.3) is None
+    seconds = 0.3
+    while not has_line(task.sandbox / "leader"):  # where it does not come so far, it is given more time
+        assert await driver.execute(task, ["sh", "-c", command], seconds) is None
+        seconds *= 3
     for name in ("child", "leader"):
         pid = int((task.sandbox / name).read_text())
         await wait_until(lambda pid=pid: not lives(pid), f"the {name} ends")
@@ -66,11 +75,11 @@ async def test_a_command_ends_with_its_task(site: Site) -> None:
 
 async def test_a_command_ends_with_the_launcher_and_the_task_does_not(site: Site) -> None:
     driver = await site.open()
-    task = await running(driver, site.spec("a", "echo up; echo $$ > own; exec sleep 60"))
+    task = await running(driver, site.spec("a", "echo $$ > own; echo up; exec sleep 60"))
     assert await driver.execute(task, ["true"], FOREVER) == 0
     script = "set -m; sleep 61 & echo $! > child; trap '' TERM HUP; echo $$ > leader; wait"
     command = asyncio.create_task(driver.execute(task, ["sh", "-c", script], FOREVER))
-    await wait_until((task.sandbox / "leader").exists, "the command runs")
+    await wait_until(lambda: has_line(task.sandbox / "leader"), "the command runs")
     assert driver.launcher_pid is not None
     os.kill(driver.launcher_pid, signal.SIGKILL)
     for name in ("child", "leader"):
@@ -119,10 +128,11 @@ async def test_the_last_task_ends_although_a_guard_is_there(site: Site) -> None:
 async def test_many_commands_wait_for_each_other_and_hold_nobody_up(site: Site) -> None:
     driver = await site.open()
     task = await running(driver, site.spec("a", "echo up; exec sleep 60"))
-    slow = [driver.execute(task, ["sleep", "0.2"], FOREVER) for _ in range(100)]
-    commands = asyncio.gather(*slow)
+    wait = ["sh", "-c", "until [ -e go ]; do sleep 0.2; done"]
+    commands = asyncio.gather(*(driver.execute(task, wait, FOREVER) for _ in range(100)))
     await driver.start(site.spec("b", "exec sleep 60"))
     assert not commands.done()
+    (task.sandbox / "go").touch()
     assert await commands == [0] * 100
 
 
@@ -147,10 +157,10 @@ async def test_a_launcher_of_before_is_not_asked_for_what_it_cannot_do(
 
 async def test_what_a_task_uses_is_told_and_grows(site: Site) -> None:
     driver = await site.open()
-    script = "import time; print(1, flush=True); held = bytearray(64 << 20)\nwhile True: pass"
+    script = "held = bytearray(64 << 20); print(1, flush=True)\nwhile True: pass"
     busy = site.spec("busy", "", command=[sys.executable, "-c", script])
     await running(driver, busy)
-    await driver.start(site.spec("idle", "sleep 60 & wait"))
+    await running(driver, site.spec("idle", "sleep 60 & echo up; wait"))
 
     async def used(seconds: float) -> bool:
         return (await driver.stats())[busy.task_id].cpu_seconds >= seconds

@@ -188,6 +188,7 @@ def test_a_lost_journal_loses_no_running_task(home: Home) -> None:
     home.kill_launcher(launcher)
     (home.state_dir / "launcher.journal").unlink()
     os.kill(left, signal.SIGKILL)
+    wait_until(lambda: is_gone(left), "the task ends")
     launcher = home.launch()
     ended = wait_until(lambda: (t := launcher.tasks()[home.id_of("left")])["ended"] and t, "it is swept")
     assert (ended["exit_code"], ended["signal"]) == (None, None)

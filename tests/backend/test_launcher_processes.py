@@ -202,8 +202,7 @@ def test_a_launcher_that_is_not_root_runs_tasks_as_itself(tmp_path: Path) -> Non
         shutil.copytree(drivers, package / "launch", ignore=shutil.ignore_patterns("__*"))
         package.chmod(0o777)
         command = ["/usr/bin/python3", "-m", "launch.launcher", str(home.state_dir)]
-        subprocess.run(command, check=True, cwd=package, user="nobody", group="nogroup", timeout=DEADLINE)
-        launcher = home.connect()
+        launcher = home.launch(command, cwd=package, user="nobody", group="nogroup")
         assert "only root" in launcher.ask("start", **home.order("a", ["true"], user="root"))["error"]
         launcher.ask("start", **home.order("b", ["id", "-un"], user="nobody"))
         assert launcher.exit_of(home.id_of("b")) == (0, None)

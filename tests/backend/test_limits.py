@@ -194,7 +194,10 @@ async def test_what_hides_is_gone_after_a_kill_while_other_tasks_run(site: Site)
     await wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 10, "all hide")
     hidden = [int(pid) for pid in pids.read_text().split()]
     assert all(map(lives, hidden))
-    assert (await driver.stats())[task.task_id].processes == 11
+    # What the last one was hidden by may not have ended yet.
+    async with asyncio.timeout(DEADLINE):
+        while (await driver.stats())[task.task_id].processes != 11:
+            await asyncio.sleep(0.02)
     await driver.signal(task.task_id, signal.SIGTERM)
     await driver.signal(task.task_id, signal.SIGKILL)
     await exit_of(driver, task)
@@ -207,11 +210,12 @@ async def test_what_hides_ends_with_its_task(site: Site) -> None:
     if not driver._client.groups:
         pytest.skip("no control group can be made here")
     await driver.start(site.spec("other", "exec sleep 60"))
-    task = site.spec("hiding", "", **python(HIDING.replace("time.sleep(60)", "time.sleep(0.3)")))
+    all_hide = "while not os.path.exists('pids') or len(open('pids').read().split()) < 10: time.sleep(0.01)"
+    task = site.spec("hiding", "", **python(HIDING.replace("time.sleep(60)", all_hide)))
     await driver.start(task)
     await exit_of(driver, task)
     hidden = [int(pid) for pid in (task.sandbox / "pids").read_text().split()]
-    assert hidden
+    assert len(hidden) == 10
     assert not any(map(lives, hidden))
 
 
@@ -222,7 +226,11 @@ async def test_no_control_group_is_left_behind(site: Site) -> None:
     assert [path for path in groups_left(site.state_dir) if path.endswith(task.task_id)]
     await driver.signal(task.task_id, signal.SIGKILL)
     await next_exit(driver)
-    assert not [path for path in groups_left(site.state_dir) if path.endswith(task.task_id)]
+    # Where the kernel was not done with it yet, it is removed a moment later.
+    await wait_until(
+        lambda: not [path for path in groups_left(site.state_dir) if path.endswith(task.task_id)],
+        "the group of the task is removed",
+    )
     await driver.forget(task.task_id)
     await driver.close()
     await wait_until(lambda: not groups_left(site.state_dir), "the launcher leaves nothing")
