@@ -8,6 +8,7 @@ be set: what the variable TEST_CLOCK_HOURS says is added to the time.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -90,9 +91,10 @@ class Forked:
         return self.returncode
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless it has ended, which may not have been told yet."""
         if self.returncode is None:
-            os.kill(self.pid, signum)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
     def kill(self) -> None:
         """End it as a power cut would."""

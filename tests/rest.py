@@ -50,7 +50,7 @@ class Rest:
             self.url + path,
             data=content,
             headers={"Content-Type": "application/json", **self.headers, **(headers or {})},
-            timeout=20,
+            timeout=DEADLINE,
             **arguments,
         )
 

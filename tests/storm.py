@@ -28,7 +28,7 @@ from warm_templates import WORKER
 CPUS, PORTS = 4.0, 40
 TASK_CPUS = 0.01
 MOST_INSTANCES = 3
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 WARM_ROUNDS = 4
 """Of so many rounds one begins with a template. It dies with its launcher, and to make one takes a second."""
 

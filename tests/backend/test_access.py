@@ -147,6 +147,7 @@ async def test_a_user_sees_their_own_and_nothing_of_others(site: Site) -> None:
         await site.bob.deployed()
         await site.admin("DELETE", "/v2/apps/jupyter/alice/notebook")
         await heard.until("app_terminated_event")
+        await site.admin.deployed()
     everything = "".join(seen) + heard.raw.decode()
     assert "/jupyter/alice/notebook" in everything
     assert "bob" not in everything

@@ -197,7 +197,7 @@ async def test_a_body_that_is_too_large_is_heard_to_its_end_and_refused(
             yield body[begin : begin + 65536]
 
     def send() -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(shared_rest.url.removeprefix("http://"), timeout=20)
+        connection = http.client.HTTPConnection(shared_rest.url.removeprefix("http://"), timeout=60)
         connection.request(
             "POST", "/v2/apps", parts() if chunked else body, shared_rest.headers, encode_chunked=chunked
         )
@@ -212,7 +212,7 @@ async def raw(shared: RunningBackend, request: bytes) -> tuple[int, Any]:
     """Send bytes that no decent client would; return the status and the JSON of the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shared.port)
     writer.write(request)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -8,7 +8,7 @@ from rest import Rest, eventually
 
 
 def command(value: str, **fields: Any) -> dict[str, Any]:
-    quick = {"delaySeconds": 0, "intervalSeconds": 1, "timeoutSeconds": 5, "gracePeriodSeconds": 0}
+    quick = {"delaySeconds": 0, "intervalSeconds": 1, "timeoutSeconds": 60, "gracePeriodSeconds": 0}
     return {"protocol": "COMMAND", "command": {"value": value}, **quick, **fields}
 
 

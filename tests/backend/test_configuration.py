@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_not_passed_over(tmp_path: Path, place: str)
 
 
 def test_the_printed_configuration_names_every_setting_and_can_be_used(tmp_path: Path) -> None:
-    printed = subprocess.run([*COMMAND, "config"], capture_output=True, text=True, timeout=30, check=True)
+    printed = subprocess.run([*COMMAND, "config"], capture_output=True, text=True, timeout=60, check=True)
     file = tmp_path / "printed.py"
     file.write_text(printed.stdout)
     assert config_file.read(file, {}).trait_values(config=True) == DEFAULTS
@@ -99,7 +99,7 @@ def test_the_help_of_a_setting_stands_alone(name: str) -> None:
 
 def test_a_mistake_is_one_sentence_on_the_command_line(tmp_path: Path) -> None:
     file = file_of(tmp_path, "c.Backend.prot = 1")
-    refused = subprocess.run([*COMMAND, f"--config={file}"], capture_output=True, text=True, timeout=30)
+    refused = subprocess.run([*COMMAND, f"--config={file}"], capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
     assert "did you mean c.Backend.port?" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -88,7 +88,7 @@ class Fuzzed:
         self.session.headers["Authorization"] = self.token
 
     def get(self, path: str) -> Any:
-        answer = self.session.get(self.url + path, timeout=20)
+        answer = self.session.get(self.url + path, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -102,14 +102,14 @@ class Fuzzed:
 
     def renew(self) -> None:
         """Take away what was made; let one app live, and another one wait for ever, deployed by halves."""
-        self.session.delete(f"{self.url}/v2/groups?force=true", timeout=20)
+        self.session.delete(f"{self.url}/v2/groups?force=true", timeout=60)
         for app_id, fields in (
             (LIVING, {"labels": {"MARATHON_SINGLE_INSTANCE_APP": "true"}, "upgradeStrategy": ALONE}),
             (WAITING, {"constraints": [["hostname", "LIKE", "nowhere"]]}),
         ):
             body = {"cmd": "exec sleep 600", "cpus": 0.01, "mem": 1, **fields}
             path = f"{self.url}/v2/apps{app_id}?force=true&partialUpdate=false"
-            made = self.session.put(path, json=body, timeout=20)
+            made = self.session.put(path, json=body, timeout=60)
             assert made.status_code in (200, 201), made.text
 
     def place(self, name: str, app_id: str) -> str:
@@ -132,7 +132,7 @@ class Fuzzed:
         nobody = case.operation.label == "DELETE /v2/leader"  # which would end the backend
         case.headers = {"Authorization": "token of-nobody" if nobody else self.token}
         still(case.body)
-        return case.call(base_url=self.url, session=self.plain)
+        return case.call(base_url=self.url, session=self.plain, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ async def test_what_has_no_end_is_of_the_described_types(shared: RunningBackend,
         (f"/v2/tasks/{task['id']}/files/stdout?follow=true", "/v2/tasks/{taskId}/files/{file}", "*/*"),
     ):
         with fuzzed.session.get(
-            fuzzed.url + path, headers={"Accept": accept}, stream=True, timeout=20
+            fuzzed.url + path, headers={"Accept": accept}, stream=True, timeout=60
         ) as answer:
             content = SCHEMA.raw_schema["paths"][route]["get"]["responses"]["200"]["content"]
             assert answer.status_code == 200

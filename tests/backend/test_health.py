@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -117,7 +118,7 @@ async def test_an_owner_whose_tasks_do_not_answer_costs_others_no_turn() -> None
 async def test_the_address_asked_is_of_the_kind_asked_for() -> None:
     async with listening(silent) as port:
         old, new = (
-            HealthCheck(protocol="MESOS_TCP", timeout_seconds=5, ip_protocol=kind)
+            HealthCheck(protocol="MESOS_TCP", timeout_seconds=60, ip_protocol=kind)
             for kind in ("IPv4", "IPv6")
         )
         assert await probe(old, "localhost", port) is None
@@ -151,7 +152,7 @@ async def test_a_want_of_our_own_is_no_verdict_on_the_task(monkeypatch: pytest.M
 
 
 def http(**fields: Any) -> HealthCheck:
-    return HealthCheck(protocol="HTTP", timeout_seconds=5, **fields)
+    return HealthCheck(protocol="HTTP", timeout_seconds=60, **fields)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +203,14 @@ async def test_silence_and_refusal_are_failures_with_a_cause() -> None:
         check = http().model_copy(update={"timeout_seconds": 0.05})
         assert await probe(check, "127.0.0.1", port) == "no answer within 0.05 s"
         assert await probe(HealthCheck(protocol="TCP"), "127.0.0.1", port) is None
-    assert "refused" in (await probe(HealthCheck(protocol="TCP"), "127.0.0.1", port) or "").lower()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and so nobody else listens there
+        port = deaf.getsockname()[1]
+        assert "refused" in (await probe(HealthCheck(protocol="TCP"), "127.0.0.1", port) or "").lower()
 
 
 async def test_a_certificate_is_not_verified(tmp_path: Path) -> None:
     context = unknown_certificate(tmp_path)
     async with listening(saying(b"HTTP/1.1 200 OK\r\n\r\n"), ssl=context) as port:
-        assert await probe(HealthCheck(protocol="HTTPS", timeout_seconds=5), "127.0.0.1", port) is None
+        assert await probe(HealthCheck(protocol="HTTPS", timeout_seconds=60), "127.0.0.1", port) is None
         assert await probe(http(), "127.0.0.1", port) is not None

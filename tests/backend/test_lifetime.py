@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from ports import free_port
 COMMAND = [sys.executable, "-m", "hubfleet.api.cli", "backend"]
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
@@ -29,7 +31,7 @@ def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 def answers(port: int) -> bool:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/ping", timeout=2).text == "pong"
+        return requests.get(f"http://127.0.0.1:{port}/ping", timeout=20).text == "pong"
     except OSError:
         return False
 
@@ -78,7 +80,7 @@ def test_a_second_backend_on_the_same_state_is_refused_in_one_sentence(backend: 
         [*COMMAND, f"--port={free_port()}", f"--state-dir={backend.state_dir}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert second.returncode == 1
     assert "another backend" in second.stderr
@@ -91,7 +93,7 @@ def test_a_taken_port_is_refused_in_one_sentence(backend: RunningBackend, tmp_pa
         [*COMMAND, f"--port={backend.port}", f"--state-dir={tmp_path / 'other'}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1:{backend.port}" in second.stderr
@@ -118,7 +120,7 @@ def test_nonsense_is_refused_in_one_sentence(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert refused.returncode != 0
     assert sentence in refused.stderr
@@ -131,7 +133,7 @@ def test_a_damaged_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
         [*COMMAND, f"--state-dir={tmp_path}", f"--port={free_port()}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert refused.returncode == 1
     assert "cannot use the state" in refused.stderr
@@ -141,14 +143,15 @@ def test_a_damaged_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
 async def test_what_is_kept_is_closed_to_others(backend: RunningBackend) -> None:
     # Tasks of other accounts pass through the directories, but read and list nothing.
     for path in (backend.state_dir, *backend.state_dir.iterdir()):
-        closed = 0o066 if path.is_dir() else 0o077
-        assert path.stat().st_mode & closed == 0, path
+        with contextlib.suppress(FileNotFoundError):  # it was there for a moment only
+            mode = path.stat().st_mode
+            assert mode & (0o066 if stat.S_ISDIR(mode) else 0o077) == 0, path
 
 
 def test_the_front_ends_at_once_and_the_backend_with_the_hub(managed: Callable[[], Managed]) -> None:
     running = managed()
     running.front.send_signal(signal.SIGINT)
-    eventually(lambda: has_ended(running.front), 5)
+    eventually(lambda: has_ended(running.front))
     assert answers(running.port), "the backend must still serve while the hub stops its users' servers"
     running.hub.kill()
     running.hub.wait()
@@ -178,8 +181,7 @@ async def test_sigterm_leaves_the_tasks_running(backend: RunningBackend) -> None
     from hubfleet.api.app import App
 
     await backend.client.create_app(App(id="/stays", cmd="exec sleep 300", cpus=0.1, mem=8))
-    while not backend.tasks():
+    while not (before := {process.pid for process in backend.tasks()}):
         await asyncio.sleep(0.02)
-    before = {process.pid for process in backend.tasks()}
     await backend.stop()
     assert {process.pid for process in backend.tasks()} == before
