@@ -15,10 +15,12 @@ import os
 import random
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+_PATIENCE_SECONDS = 240.0
 _PORTS = itertools.cycle(random.sample(range(10000, 14000), 4000))
 _LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=100)
 _HUB_LOCKS: collections.deque[IO[str]] = collections.deque(maxlen=10)
@@ -64,13 +66,18 @@ def backend_ports() -> tuple[int, int]:
 
 
 def _free_block(firsts: Sequence[int], size: int) -> tuple[IO[str], tuple[int, int]]:
-    for first in random.sample(firsts, len(firsts)):
-        lock = (_lock_directory() / f"tasks-{first}").open("w")
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock, (first, first + size - 1)
-        lock.close()
-    raise OSError("all ports for the tasks of tests are in use")
+    """Return a block that nobody has, if need be when other tests of this machine have come to their end."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        for first in random.sample(firsts, len(firsts)):
+            lock = (_lock_directory() / f"tasks-{first}").open("w")
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return lock, (first, first + size - 1)
+            lock.close()
+        if time.monotonic() > deadline:
+            raise OSError("all ports for the tasks of tests are in use")
+        time.sleep(0.1)
 
 
 def _lock_directory() -> Path:
