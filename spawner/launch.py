@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from hubfleet.api.errors import BackendError
-from hubfleet.api.status import FAILED_STATES, AppStatus, Event, Task
+from hubfleet.api.status import FAILED_STATES, AppStatus, Event, QueueItem, Task
 from hubfleet.api.watcher import StateUnknown
 from hubfleet.api.wire import parse_timestamp
 
@@ -202,6 +202,8 @@ class Launch:
         updates = self.link.watcher.events(self.app.id, "status_update_event")
         async with aclosing(updates) as events:  # type: ignore[type-var]
             async for event in events:
+                # It may have overtaken the answer, which says what is of this launch.
+                await self._submission.agreed.wait()
                 if self._is_of_this_launch(event):
                     await self._note(event)
         raise AssertionError("the events of an app have no end")
@@ -239,7 +241,7 @@ class Launch:
                 status = self.link.watcher.lookup(self.app.id)
                 if status is not None and not status.tasks:
                     item = await self.link.queue_item(self.app.id)
-                    if item is not None:
+                    if item is not None and not self._is_of_a_former_one(item):
                         sentence = progress.waiting_sentence(item)
                         if item.hopeless:
                             raise StartRefused(
@@ -253,6 +255,11 @@ class Launch:
             except BackendError as error:
                 log.debug("cannot ask why %s waits: %s", self.app.id, error)
             await asyncio.sleep(_NEXT_EXPLANATION_SECONDS)
+
+    def _is_of_a_former_one(self, item: QueueItem) -> bool:
+        """Whether an answer, which many share for a moment, was given to a start before this one."""
+        since, version = self._submission.since, item.app and item.app.version
+        return bool(since and version and version < since)
 
     async def _explain_silence(self) -> str:
         """Tell if a server that runs and does not answer says that it cannot reach the hub.

@@ -77,8 +77,9 @@ class ServerLife(RunningServer):
 
     async def _launch(self, told: ProgressLog) -> str:
         clock = asyncio.get_running_loop().time
-        # Before JupyterHub's own patience ends, which would not say what was waited for.
-        margin = min(4.0, 0.1 * self.start_timeout)
+        # Before JupyterHub's own patience ends, which would not say what was waited for: it takes up to two
+        # seconds to ask for the output of a start that is too late, and half of the margin to clean up.
+        margin = min(5.0, 0.1 * self.start_timeout)
         ends_at = clock() + self.start_timeout - margin
         app = await self.app_to_submit()
         self._app_id, self._group = app.id, canonical(self.app_prefix)

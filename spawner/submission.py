@@ -56,6 +56,7 @@ class Submission:
         self.is_ours = is_ours
         self.since: datetime | None = None
         """Tasks older than this belong to a former definition; None until the backend has agreed."""
+        self.agreed = asyncio.Event()
         self.may_exist = False
         """Whether an app of ours may be at the backend."""
         self.outlook = "its app was not yet accepted"
@@ -78,6 +79,7 @@ class Submission:
             self._sending = asyncio.create_task(self._send())
             try:
                 await asyncio.shield(self._sending)  # see `settled`
+                self.agreed.set()
                 return
             except BackendUnreachable as error:
                 if asyncio.get_running_loop().time() > give_up:
