@@ -56,7 +56,7 @@ class RunningBackend:
         self.ports = ports
         self.options = {"cpus": "64", "mem": "65536", **options}
         self.environment: dict[str, str] = {}
-        self.client = Client(self.url, token=TOKEN)
+        self.client = Client(self.url, token=TOKEN, timeout=60.0)
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.log = state_dir.parent / "backend.log"
 

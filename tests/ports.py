@@ -16,7 +16,7 @@ import random
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +41,16 @@ def free_port() -> int:
             return port
         lock.close()
     raise OSError("all ports of the tests are in use")
+
+
+@contextlib.contextmanager
+def keeping(port: int) -> Iterator[None]:
+    """Have the backend give the port of a task to no other one, as by chance it could when the task ends.
+
+    At another address of this machine it can be held beside the task.
+    """
+    with socket.create_server(("127.0.0.2", port)):
+        yield
 
 
 def hub_ports() -> str:

@@ -6,19 +6,21 @@ import asyncio
 import json
 import logging
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clocks import Clock
 from jupyterhub import orm, roles
 from jupyterhub.objects import Hub
 from jupyterhub.user import User
 from stand_in import stand_in_command
 from traitlets.config import Config
 
-from hubfleet.spawner import MarathonSpawner
+from hubfleet.spawner import MarathonSpawner, launch, life, link
+from hubfleet.spawner.errors import StartRefused
 from hubfleet.spawner.link import close_links
 
 
@@ -43,13 +45,22 @@ class SmallHub:
         }
 
     @staticmethod
-    async def eventually(question: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
+    async def eventually(question: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
         """Return the first true answer to a question; fail if there is none in time."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not (answer := await question()):
             assert asyncio.get_running_loop().time() < deadline, "it did not come to be in time"
             await asyncio.sleep(0.05)
         return answer
+
+    @staticmethod
+    def at_once(question: Coroutine[Any, Any, Any]) -> Any:
+        """Return what a coroutine returns that waits for nothing, not even for the next turn of the loop."""
+        try:
+            question.send(None)
+        except StopIteration as answer:
+            return answer.value
+        raise AssertionError("it waits")
 
     @staticmethod
     async def nothing_left(backend: Any) -> bool:
@@ -61,7 +72,7 @@ class SmallHub:
         """Return what the stand-in of a server tells about itself."""
 
         def get() -> Any:
-            with urllib.request.urlopen(url + "api", timeout=10) as answer:
+            with urllib.request.urlopen(url + "api", timeout=60) as answer:
                 return json.load(answer)
 
         told = await asyncio.to_thread(get)
@@ -105,12 +116,41 @@ def small_hub() -> Iterator[SmallHub]:
 
 
 @pytest.fixture
-async def hub(small_hub: SmallHub, backend: Any, stand_in: list[str]) -> AsyncIterator[SmallHub]:
-    """A hub whose servers run on a real backend."""
+async def hub(
+    small_hub: SmallHub, backend: Any, stand_in: list[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SmallHub]:
+    """A hub whose servers run on a real backend; it bears with a machine that has much else to do."""
+    monkeypatch.setattr(life, "_CHORE_SECONDS", 60.0)
+    monkeypatch.setattr(link, "FIRST_SIGHT_SECONDS", 60.0)
+    monkeypatch.setattr(launch.Launch._output, "__defaults__", (60.0,))
     configuration = small_hub.config.MarathonSpawner
+    configuration.start_timeout, configuration.http_timeout = 240, 60
+    configuration.marathon_timeout = 60.0
     configuration.marathon_host = backend.url
     configuration.marathon_token = backend.admin_token
     configuration.cmd = stand_in
     configuration.ip = "127.0.0.1"
     yield small_hub
     await close_links()
+
+
+@pytest.fixture
+async def too_late(hub: SmallHub) -> Callable[[User, Callable[[], bool]], Awaitable[StartRefused]]:
+    """Start a user's server, and have its time be over as soon as something is so; return the refusal."""
+    clock = Clock()
+    asyncio.get_running_loop().time = clock  # type: ignore[method-assign]
+
+    async def refusal(user: User, reached: Callable[[], bool]) -> StartRefused:
+        begun: list[float] = []
+        user.spawner.pre_spawn_hook = lambda _: begun.append(clock())
+        spawn = asyncio.create_task(user.spawn())
+        await hub.eventually(lambda: asyncio.sleep(0, reached()))
+        # A start ends some seconds before JupyterHub's own patience with it does, which says nothing.
+        with (
+            clock.standing_at(begun[0] + user.spawner.start_timeout - 2),
+            pytest.raises(StartRefused) as late,
+        ):
+            await spawn
+        return late.value
+
+    return refusal

@@ -243,7 +243,7 @@ def run(line: str, sandbox: Path) -> dict[str, Any]:
         "HOME": str(sandbox.parent / "home of somebody"),
     }
     done = subprocess.run(
-        ["/bin/sh", "-c", line], cwd=sandbox, env=env, capture_output=True, text=True, timeout=20, check=True
+        ["/bin/sh", "-c", line], cwd=sandbox, env=env, capture_output=True, text=True, timeout=60, check=True
     )
     assert not list(sandbox.parent.rglob("pwned")), "the shell ran a part of a name"
     told = json.loads(done.stdout)
@@ -331,7 +331,7 @@ def test_certificates_become_files_that_only_the_server_reads(sandbox: Path) -> 
         },
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     told = json.loads(done.stdout)

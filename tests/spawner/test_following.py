@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from jupyterhub.utils import utcnow
+from ports import keeping
 
 from hubfleet.api import labels
 from hubfleet.spawner.link import close_links
@@ -60,8 +61,9 @@ async def test_a_restarted_server_is_routed_before_the_next_poll(
 ) -> None:
     spawner = await running_hub.spawn("alice")
     before = running_hub.routes["alice"]
-    end_processes(backend, signal.SIGKILL)
-    await hub.eventually(lambda: asyncio.sleep(0, running_hub.routes["alice"] != before))
+    with keeping(spawner.server.port):
+        end_processes(backend, signal.SIGKILL)
+        await hub.eventually(lambda: asyncio.sleep(0, running_hub.routes["alice"] != before))
     assert running_hub.routes["alice"] == spawner.server.host
     assert spawner.orm_spawner.state["task_id"] == spawner._task_id
     assert not running_hub.stopped.is_set()
@@ -72,7 +74,7 @@ async def test_a_server_that_ended_well_is_not_started_again(
 ) -> None:
     await running_hub.spawn("alice")
     end_processes(backend, signal.SIGTERM)  # upon which a Jupyter server ends with exit status 0
-    await asyncio.wait_for(running_hub.stopped.wait(), 20)
+    await asyncio.wait_for(running_hub.stopped.wait(), 60)
     assert "alice" not in running_hub.routes
     await hub.eventually(lambda: hub.nothing_left(backend))
 
@@ -84,7 +86,7 @@ async def test_where_nothing_is_to_be_restarted_a_killed_server_is_stopped_with_
     await running_hub.spawn("alice")
     with caplog.at_level("WARNING"):
         end_processes(backend, signal.SIGKILL)
-        await asyncio.wait_for(running_hub.stopped.wait(), 20)
+        await asyncio.wait_for(running_hub.stopped.wait(), 60)
     assert "Killed" in caplog.text
     assert "restart_after_failure is off" in caplog.text
     await hub.eventually(lambda: hub.nothing_left(backend))
@@ -128,13 +130,19 @@ async def test_while_nothing_happens_to_a_server_a_poll_is_a_look_up(
     running_hub: RunningHub, hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spawner = await running_hub.spawn("alice")
-    await hub.eventually(lambda: asyncio.sleep(0, spawner._is_as_judged()))
+    first = spawner._task_id
+    async with asyncio.timeout(60):
+        while not spawner._is_as_judged():  # and from this look to the poll nothing else has its turn
+            await asyncio.sleep(0.02)
     with monkeypatch.context() as patch:
         patch.setattr(spawner, "_judge", lambda: pytest.fail("it is judged anew"))
-        assert await spawner.poll() is None
+        assert hub.at_once(spawner.poll()) is None
     end_processes(backend, signal.SIGKILL)
-    await hub.eventually(lambda: asyncio.sleep(0, not spawner._is_as_judged()))
-    await hub.eventually(lambda: asyncio.sleep(0, spawner._is_as_judged()))  # where it was started again
+
+    async def judged_where_it_was_started_again() -> bool:
+        return spawner._task_id not in ("", first) and spawner._is_as_judged()
+
+    await hub.eventually(judged_where_it_was_started_again)
     await spawner.stop(now=True)
     assert await spawner.poll() == 0
 

@@ -138,7 +138,7 @@ async def test_a_server_whose_port_was_taken_starts_at_another(hub: Any, backend
 
         second = await hub.eventually(another)
         let_it_listen(second)
-        await asyncio.wait_for(start, 30)
+        await asyncio.wait_for(start, 60)
     assert user.spawner.server.port == second.ports[0] != first.ports[0]
     assert (await hub.ask(user.spawner.server.url))["env"]["JUPYTERHUB_USER"] == "alice"
     await user.stop()

@@ -13,6 +13,13 @@ from hubfleet.spawner import probe
 from hubfleet.spawner.probe import pause_after, status_of
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked here is what is answered, not how soon: the machine may be busy."""
+    monkeypatch.setattr(probe, "CONNECT_SECONDS", 60.0)
+    monkeypatch.setattr(probe, "ANSWER_SECONDS", 60.0)
+
+
 @contextlib.asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that reads a request and says this, or nothing."""

@@ -35,7 +35,7 @@ class Answers(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"5\r\nfirst\r\n")
             self.wfile.flush()
-            assert self.server.first_part_was_read.wait(10)
+            assert self.server.first_part_was_read.wait(60)
             self.wfile.write(b"6\r\nsecond\r\n0\r\n\r\n")
         elif self.path == "/late":
             time.sleep(0.6)
@@ -101,21 +101,27 @@ def proxy(upstream: Upstream) -> Iterator[int]:
     process = subprocess.Popen(
         [*command, "--api-ip=127.0.0.1", f"--api-port={api}", f"--default-target={target}"]
     )
-    deadline = time.monotonic() + 20
+    try:
+        assert first_answer(port, "/up")[0] == 200
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def first_answer(port: int, path: str) -> tuple[int, str, list[str]]:
+    """Ask a proxy that is about to listen."""
+    deadline = time.monotonic() + 60
     while True:
         try:
-            if ask(port, "/up")[0] == 200:
-                break
+            return ask(port, path)
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    yield port
-    process.terminate()
-    process.wait(10)
 
 
 def ask(port: int, path: str) -> tuple[int, str, list[str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read().decode()
@@ -141,7 +147,7 @@ def test_an_answer_may_take_as_long_as_it_takes(proxy: int) -> None:
 
 
 def test_the_first_part_arrives_before_the_second_is_sent(proxy: int, upstream: Upstream) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy, timeout=60)
     connection.request("GET", "/parts")
     answer = connection.getresponse()
     assert answer.read(5) == b"first"
@@ -173,12 +179,7 @@ def test_a_target_that_is_gone_is_a_503() -> None:
     command = [sys.executable, "-m", "hubfleet.spawner.proxy", "--ip=127.0.0.1", f"--port={port}"]
     gone = f"--default-target=http://127.0.0.1:{free_port()}"
     with subprocess.Popen([*command, "--api-ip=127.0.0.1", f"--api-port={api}", gone]) as process:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                assert ask(port, "/x")[0] == 503
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        process.terminate()
+        try:
+            assert first_answer(port, "/x")[0] == 503
+        finally:
+            process.terminate()

@@ -6,6 +6,7 @@ import http.client
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,16 +78,24 @@ def proxy() -> Iterator[tuple[int, int]]:
             *("--api-ip", "127.0.0.1", "--api-port", str(api), "--host-routing"),
         ]
     )
-    for _ in range(400):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{api}/api/routes", timeout=1).close()
-            break
-        except OSError:
+    try:
+        deadline = time.monotonic() + 60
+        while not listens(api):
             assert process.poll() is None
-            threading.Event().wait(0.05)
-    yield port, api
-    process.terminate()
-    process.wait(10)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port, api
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def listens(api: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{api}/api/routes", timeout=60).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_the_same_path_on_two_hosts_leads_to_two_servers(proxy: tuple[int, int], servers: list[int]) -> None:
@@ -96,10 +105,10 @@ def test_the_same_path_on_two_hosts_leads_to_two_servers(proxy: tuple[int, int],
         request = urllib.request.Request(
             f"http://127.0.0.1:{api}/api/routes/{host}/user/x", data=body, method="POST"
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     def ask(host: str, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunningBackend
+from conftest import RunningBackend, WarmBackend
 from jupyterhub import orm
+from ports import hub_ports
 
 from hubfleet.spawner.link import close_links
 
@@ -16,7 +17,8 @@ from hubfleet.spawner.link import close_links
 @pytest.fixture
 async def second(tmp_path: Path) -> AsyncIterator[RunningBackend]:
     (tmp_path / "second").mkdir()
-    running = RunningBackend(tmp_path / "second" / "state", (24250, 24490))
+    first, _, last = hub_ports().partition("-")  # none that the other backend of this test gives
+    running = WarmBackend(tmp_path / "second" / "state", (int(first), int(last)))
     try:
         await running.start()
         yield running

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jupyterhub import orm
 from jupyterhub.utils import utcnow
+from ports import keeping
 
 from hubfleet.api import environment, labels
 
@@ -51,7 +52,8 @@ async def test_a_stop_returns_when_the_processes_have_ended(hub: Any, backend: A
 
 
 async def test_a_stop_that_has_no_time_returns_when_the_backend_has_agreed(hub: Any, backend: Any) -> None:
-    hub.config.MarathonSpawner.environment = {"STAND_IN_END": "0.7"}
+    hub.config.MarathonSpawner.environment = {"STAND_IN_END": "600"}
+    hub.config.MarathonSpawner.extra_app_config = {"taskKillGracePeriodSeconds": 600}
     user = hub.user("alice")
     await user.spawn()
     await user.spawner.stop(now=True)
@@ -107,7 +109,7 @@ async def test_a_user_reads_what_happens(hub: Any, backend: Any) -> None:
     spawn = asyncio.create_task(user.spawn())
 
     async def read() -> list[dict[str, Any]]:
-        await hub.eventually(lambda: asyncio.sleep(0, spawner._start_pending))
+        await hub.eventually(lambda: asyncio.sleep(0, spawner._start_pending or spawn.done()))
         return [message async for message in spawner.progress()]
 
     pages = await asyncio.gather(read(), read())
@@ -128,14 +130,15 @@ async def test_a_replaced_task_is_routed_where_it_runs_now(hub: Any, backend: An
     await user.spawn()
     spawner = user.spawner
     before = spawner.server.url
-    for process in backend.tasks():
-        process.kill()
 
     async def moved() -> bool:
         assert await spawner.poll() is None, "a server that is replaced is no dead one"
         return bool(spawner.server.url != before)
 
-    await hub.eventually(moved)
+    with keeping(spawner.server.port):
+        for process in backend.tasks():
+            process.kill()
+        await hub.eventually(moved)
     assert proxy.routes == [("alice", spawner.server.host)]
     stored = hub.db.query(orm.Server).one()
     assert f":{stored.port}/" in spawner.server.url
@@ -205,5 +208,5 @@ async def test_a_poll_never_raises(small_hub: Any, monkeypatch: pytest.MonkeyPat
 
 async def test_what_a_page_makes_of_a_spawner_costs_no_request(small_hub: Any) -> None:
     spawner = small_hub.spawner("alice", marathon_host="http://127.0.0.1:1")
-    assert await asyncio.wait_for(spawner.poll(), 0.5) == 0
+    assert small_hub.at_once(spawner.poll()) == 0
     assert spawner.get_state() == {}

@@ -110,6 +110,11 @@ async def test_a_place_that_was_noted_for_a_start_may_be_anothers(hub: Any, back
         {"id": "/jupyter/alice/notebook", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
     )
     await backend.client.create_app(app)
+
+    async def runs() -> int:
+        return int((await backend.client.get_app(app.id)).tasks_running)
+
+    await hub.eventually(runs)
     spawner = hub.spawner("alice")
     row = spawner.orm_spawner
     row.server = orm.Server(
@@ -122,9 +127,7 @@ async def test_a_place_that_was_noted_for_a_start_may_be_anothers(hub: Any, back
     async def is_ended() -> bool:
         return await again.poll() == 0
 
-    assert await hub.eventually(
-        is_ended
-    )  # not at once, if the app is about to be read again as its task starts
+    assert await hub.eventually(is_ended)  # not at once, if the app is about to be read again
     await hub.user("alice").spawner.stop()
     assert (await backend.client.get_app(app.id)).tasks
 
@@ -148,5 +151,5 @@ async def test_a_hub_that_starts_without_its_backend_takes_its_servers_for_runni
     await close_links()
     await backend.kill()
     again = hub.user("alice").spawner
-    assert await asyncio.wait_for(again.poll(), 5) is None
+    assert await asyncio.wait_for(again.poll(), 60) is None
     assert await again.get_url() == url

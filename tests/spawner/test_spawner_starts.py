@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -47,7 +48,7 @@ async def test_a_server_that_succeeds_at_the_second_attempt_is_served_where_it_t
 async def test_what_the_backend_refuses_fails_at_once_with_its_words(hub: Any, backend: Any) -> None:
     hub.config.MarathonSpawner.marathon_constraints = [["hostname", "SOMEWHERE"]]
     with pytest.raises(StartRefused, match="operator must be one of") as refused:
-        await asyncio.wait_for(hub.user("alice").spawn(), 10)
+        await asyncio.wait_for(hub.user("alice").spawn(), 60)
     assert refused.value.reason == "backend-refused"
 
 
@@ -58,14 +59,15 @@ async def test_a_wrong_token_is_said_to_be_one(hub: Any, backend: Any) -> None:
     assert refused.value.reason == "backend-access"
 
 
-async def test_a_server_that_finds_no_place_says_what_it_waits_for(hub: Any, backend: Any) -> None:
+async def test_a_server_that_finds_no_place_says_what_it_waits_for(
+    hub: Any, backend: Any, too_late: Any
+) -> None:
     await backend.client.create_app(App(id="/full", cmd="sleep 1000", cpus=64))
 
     async def placed() -> int:
         return int((await backend.client.get_app("/full")).tasks_running)
 
     await hub.eventually(placed)
-    hub.config.MarathonSpawner.start_timeout = 4
     user = hub.user("alice")
     heard: list[str] = []
 
@@ -73,13 +75,17 @@ async def test_a_server_that_finds_no_place_says_what_it_waits_for(hub: Any, bac
         async for message in messages:
             heard.append(message["message"])
 
-    spawn = asyncio.create_task(user.spawn())
-    await hub.eventually(lambda: asyncio.sleep(0, user.spawner._start_pending))
-    listener = asyncio.create_task(listen(user.spawner.progress()))
-    with pytest.raises(StartRefused, match=r"did not start within 4 seconds: waiting.* cpus") as refused:
-        await spawn
-    assert refused.value.reason == "start-timeout"
-    await asyncio.wait_for(listener, 5)
+    listeners: list[asyncio.Task[None]] = []
+
+    def is_told() -> bool:
+        if user.spawner._start_pending and not listeners:
+            listeners.append(asyncio.create_task(listen(user.spawner.progress())))
+        return any(" cpus" in sentence for sentence in heard)
+
+    refused = await too_late(user, is_told)
+    assert re.search(r"did not start within 240 seconds: waiting.* cpus", refused.message)
+    assert refused.reason == "start-timeout"
+    await asyncio.wait_for(listeners[0], 60)
     assert any(sentence.startswith("Waiting") for sentence in heard)
 
     async def only_the_other() -> bool:
@@ -91,19 +97,22 @@ async def test_a_server_that_finds_no_place_says_what_it_waits_for(hub: Any, bac
 async def test_a_server_for_which_no_machine_is_large_enough_fails_at_once(hub: Any, backend: Any) -> None:
     hub.config.MarathonSpawner.cpu_limit = 1000.0
     with pytest.raises(StartRefused, match="1000 cpus asked, but there are 64") as refused:
-        await asyncio.wait_for(hub.user("alice").spawn(), 10)
+        await asyncio.wait_for(hub.user("alice").spawn(), 60)
     assert refused.value.reason == "backend-refused"
 
 
-async def test_a_server_that_never_answers_says_where_it_runs(hub: Any, backend: Any) -> None:
-    hub.config.MarathonSpawner.update({"environment": {"STAND_IN_DELAY": "60"}, "start_timeout": 3})
-    with pytest.raises(StartRefused, match=r"runs at 127\.0\.0\.1:\d+, but no server answers"):
-        await hub.user("alice").spawn()
+async def test_a_server_that_never_answers_says_where_it_runs(hub: Any, backend: Any, too_late: Any) -> None:
+    hub.config.MarathonSpawner.environment = {"STAND_IN_DELAY": "600"}
+    user = hub.user("alice")
+    refused = await too_late(
+        user, lambda: any(sentence.startswith("Started at") for sentence in user.spawner._told.messages)
+    )
+    assert re.search(r"runs at 127\.0\.0\.1:\d+, but no server answers", refused.message)
     await hub.eventually(lambda: hub.nothing_left(backend))
 
 
 async def test_a_cancelled_start_leaves_no_app(hub: Any, backend: Any) -> None:
-    hub.config.MarathonSpawner.environment = {"STAND_IN_DELAY": "60"}
+    hub.config.MarathonSpawner.environment = {"STAND_IN_DELAY": "600"}
     user = hub.user("alice")
     spawn = asyncio.create_task(user.spawn())
     await hub.eventually(lambda: asyncio.sleep(0, backend.tasks()))
@@ -114,28 +123,29 @@ async def test_a_cancelled_start_leaves_no_app(hub: Any, backend: Any) -> None:
     await hub.eventually(lambda: hub.nothing_left(backend))
 
 
-def submit_late(spawner: Any) -> asyncio.Event:
-    """Hold each submission back for a moment; the event says that one is on its way."""
+def submit_late(spawner: Any) -> tuple[asyncio.Event, asyncio.Event]:
+    """Hold each submission back; one event says that it is on its way, the other one lets it arrive."""
     client = spawner._link().client
-    create, on_its_way = client.create_app, asyncio.Event()
+    create, on_its_way, arrives = client.create_app, asyncio.Event(), asyncio.Event()
 
     async def create_late(app: App) -> Any:
         on_its_way.set()
-        await asyncio.sleep(0.3)
+        await arrives.wait()
         return await create(app)
 
     client.create_app = create_late
-    return on_its_way
+    return on_its_way, arrives
 
 
 async def test_a_submission_that_arrives_after_the_cancellation_leaves_no_app(hub: Any, backend: Any) -> None:
     spawner = hub.user("alice").spawner
-    on_its_way = submit_late(spawner)
+    on_its_way, arrives = submit_late(spawner)
     start = asyncio.create_task(spawner.start())
-    await hub.eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
+    await asyncio.wait_for(on_its_way.wait(), 60)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
+    arrives.set()
     await hub.eventually(lambda: asyncio.sleep(0, not spawner._link().reaper.holds(spawner.app_id)))
     await hub.eventually(lambda: hub.nothing_left(backend))
 
@@ -146,12 +156,13 @@ async def test_a_foreign_app_survives_a_start_cancelled_before_it_was_recognised
     theirs = App(id="/jupyter/alice/notebook", cmd="sleep 1000", labels={labels.HUB: "another hub"})
     await backend.client.create_app(theirs)
     spawner = hub.user("alice").spawner
-    on_its_way = submit_late(spawner)
+    on_its_way, arrives = submit_late(spawner)
     start = asyncio.create_task(spawner.start())
-    await hub.eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
+    await asyncio.wait_for(on_its_way.wait(), 60)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
+    arrives.set()
     await hub.eventually(lambda: asyncio.sleep(0, not spawner._link().reaper.holds(spawner.app_id)))
     assert (await backend.client.get_app(theirs.id)).cmd == "sleep 1000"
 
@@ -159,21 +170,38 @@ async def test_a_foreign_app_survives_a_start_cancelled_before_it_was_recognised
 async def test_a_server_whose_app_is_not_there_yet_is_not_taken_for_ended(hub: Any, backend: Any) -> None:
     user = hub.user("alice")
     assert await user.spawner._link().sees()
-    on_its_way = submit_late(user.spawner)
+    on_its_way, arrives = submit_late(user.spawner)
     spawn = asyncio.create_task(user.spawn())
-    await hub.eventually(lambda: asyncio.sleep(0, on_its_way.is_set()))
+    await asyncio.wait_for(on_its_way.wait(), 60)
     assert await user.spawner.poll() is None
+    arrives.set()
     await spawn
     assert await user.spawner.poll() is None
 
 
+async def test_what_happens_before_the_answer_to_the_submission_is_told(hub: Any, backend: Any) -> None:
+    user = hub.user("alice")
+    client = user.spawner._link().client
+    create = client.create_app
+
+    async def answered_late(app: App) -> Any:
+        created = await create(app)
+        await hub.eventually(lambda: asyncio.sleep(0, backend.tasks()))
+        return created
+
+    client.create_app = answered_late
+    assert await user.spawner._link().sees()
+    await user.spawn()
+    assert any(sentence.startswith("Being prepared") for sentence in user.spawner._told.messages)
+
+
 async def test_an_app_removed_while_it_starts_fails_at_once(hub: Any, backend: Any) -> None:
-    hub.config.MarathonSpawner.environment = {"STAND_IN_DELAY": "60"}
+    hub.config.MarathonSpawner.environment = {"STAND_IN_DELAY": "600"}
     spawn = asyncio.create_task(hub.user("alice").spawn())
     await hub.eventually(lambda: asyncio.sleep(0, backend.tasks()))
     await backend.client.delete_app("/jupyter/alice/notebook")
     with pytest.raises(StartRefused, match="was removed from the backend while it started") as refused:
-        await asyncio.wait_for(spawn, 20)
+        await asyncio.wait_for(spawn, 60)
     assert refused.value.reason == "removed"
 
 
