@@ -12,10 +12,10 @@ from ports import hub_ports
 from rest import eventually
 from storm import PORTS, Storm, leftovers, storm_backend
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
-
 # Two storms at once: where one waits the other one works.
 ROUNDS = int(os.environ.get("HUBFLEET_KILL_ROUNDS", "200")) // 2
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(9 * ROUNDS)]
 
 
 async def test_nothing_is_lost_in_a_storm_of_kills(tmp_path: Path) -> None:
