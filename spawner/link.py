@@ -24,6 +24,10 @@ from .reaper import Reaper
 FIRST_SIGHT_SECONDS = 5.0
 """How long after a link was made its spawners wait for the first full picture."""
 
+CONNECTIONS = 110
+"""Most requests at once: one for each start that a hub allows at a time (JupyterHub's
+``concurrent_spawn_limit``, 100 by default), and some to follow and to stop what there is."""
+
 _QUEUE_FRESH_SECONDS = 1.5
 
 
@@ -55,6 +59,7 @@ class Link:
             verify=address.verify,
             certificate=address.certificate,
             timeout=address.timeout,
+            connections=CONNECTIONS,
             session=LoopSession,
         )
         self.watcher = Watcher(self.client, group=address.group or "/")

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from answering import listening
+from jupyterhub.app import JupyterHub
 
 from hubfleet.api.app import App
 from hubfleet.api.errors import BackendUnreachable, NotFound
@@ -16,6 +18,8 @@ from hubfleet.spawner import link as links
 from hubfleet.spawner import reaper as reapers
 from hubfleet.spawner.link import Address, Link, close_links, link_to
 from hubfleet.spawner.reaper import Reaper
+
+JUPYTERHUBS_LIMIT = JupyterHub.concurrent_spawn_limit.default_value
 
 
 class ScriptedClient:
@@ -196,6 +200,27 @@ async def test_a_new_link_waits_for_its_first_sight_once(
     assert await asyncio.gather(*(link.sees() for _ in range(100))) == [False] * 100
     assert clock() - begun > 0.1
     assert small_hub.at_once(link.sees()) is False
+
+
+@pytest.mark.usefixtures("closed_afterwards")
+async def test_all_starts_that_a_hub_lets_begin_at_once_are_submitted_at_once() -> None:
+    """A backend that takes its time for each must not be asked for a few of them at a time."""
+    asked, all_asked = 0, asyncio.Event()
+
+    async def answer_when_all_have_asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        request = await reader.readuntil(b"\r\n\r\n")
+        asked += request.startswith(b"GET /ping")  # the stream of events comes here, too
+        if asked == JUPYTERHUBS_LIMIT:
+            all_asked.set()
+        await all_asked.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npong")
+        writer.close()
+
+    async with listening(answer_when_all_have_asked, backlog=200) as port:
+        link = link_to(address(urls=(f"http://127.0.0.1:{port}",), timeout=60.0))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(link.client.ping() for _ in range(JUPYTERHUBS_LIMIT)))
 
 
 async def test_many_who_ask_why_they_wait_share_one_request(
