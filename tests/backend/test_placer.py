@@ -323,7 +323,10 @@ STEPS = st.lists(st.one_of(APPS, st.integers(0, 100)), max_size=12)
 
 
 @given(offers=OFFERS, steps=STEPS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_reservations_never_exceed_what_is_offered(
     offers: list[tuple[float, float, int]],
     steps: list[Any],

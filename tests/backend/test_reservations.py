@@ -73,7 +73,10 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=STEPS)
 def test_whatever_becomes_of_instances_what_they_hold_is_known(tmp_path: Path, steps: Any) -> None:
     path = tmp_path / "state.sqlite"
