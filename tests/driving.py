@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -69,7 +70,8 @@ class Site:
             await driver.close()
         # The launchers last, which leave by themselves but for a second.
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await wait_until(lambda: not self.processes(), "the test's processes end")
 
     def processes(self) -> list[int]:

@@ -20,7 +20,7 @@ def small(app_id: str | None = None, **fields: Any) -> MarathonApp:
 
 def wait_until(condition: Callable[[], Any]) -> Any:
     """Wait for a true answer, and return it."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while True:
         if found := condition():
             return found

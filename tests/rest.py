@@ -114,8 +114,8 @@ class Reader:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        lines = self.raw.split(b"\r\n")
-        return [json.loads(line[5:]) for line in lines if line.startswith(b"data:") and line.endswith(b"}")]
+        *whole, _ = self.raw.split(b"\r\n")  # the last one may still be under way
+        return [json.loads(line[5:]) for line in whole if line.startswith(b"data:")]
 
     def types(self, app_id: str | None = None) -> list[str]:
         return [event["eventType"] for event in self.events if app_id in (None, about(event))]
