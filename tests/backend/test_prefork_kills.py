@@ -106,7 +106,7 @@ async def _check(driver: ProcessDriver, spec: TaskSpec, pid: int) -> None:
         assert exit_ in (TaskExit(spec.task_id, None, None), TaskExit(spec.task_id, None, signal.SIGKILL))
         return len(runs) <= 1 and not processes
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await consistent():
             await asyncio.sleep(0.01)
 
@@ -123,7 +123,7 @@ def _processes_of(task_id: str) -> list[int]:
 async def _end(driver: ProcessDriver, specs: list[TaskSpec]) -> None:
     for spec in specs:
         await driver.signal(spec.task_id, signal.SIGKILL)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while None in [(await driver.recover())[spec.task_id] for spec in specs]:
             await asyncio.sleep(0.01)
     for spec in specs:

@@ -66,7 +66,7 @@ async def test_a_launcher_that_templates_of_the_new_version_do_not_suit_executes
         "order.py", '"user",\n    )', '"user",\n        "zone",\n    )'
     )  # of which the launcher knows nothing
     wanted = "not the version of the launcher any more"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while wanted not in (found := await about(driver))["reason"]:
             exit_, _, complained = await run(driver, site.worker(PROBE_END="3"))
             assert exit_.exit_code == 3, complained
