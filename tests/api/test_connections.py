@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from answering import listening, saying, silent
 from certified import asking_for_certificates, authority, relaying
 from conftest import RunningBackend
 from ports import free_port
+from rest import eventually
 
 from hubfleet.api import watcher as watching
 from hubfleet.api.app import App
@@ -34,7 +36,7 @@ def small(app_id: str) -> App:
 async def test_work_goes_on_over_the_address_that_is_left(backend: RunningBackend) -> None:
     async with relaying(backend.port) as first, relaying(backend.port) as second:
         urls = [f"http://127.0.0.1:{port}" for port in (free_port(), first, second)]
-        client = Client(urls, token=backend.admin_token, timeout=5)
+        client = Client(urls, token=backend.admin_token, timeout=60)
         await client.create_app(small("/a"))
         await client.update_app("/a", {"cpus": 0.02})
         assert (await client.get_app("/a")).cpus == 0.02
@@ -53,7 +55,7 @@ async def test_a_proxy_whose_backend_is_away_is_passed_over_where_that_is_safe(
             await client.create_app(small("/a"))  # who knows what became of it there
         watcher = Watcher(client)
         watcher.start()
-        assert await watcher.wait_sighted(30)
+        assert await watcher.wait_sighted(60)
         await watcher.close()
         assert await backend.client.list_apps() == []
         client.close()
@@ -61,7 +63,7 @@ async def test_a_proxy_whose_backend_is_away_is_passed_over_where_that_is_safe(
 
 async def test_when_all_are_away_each_is_named() -> None:
     async with listening(saying(AWAY)) as away:
-        client = Client([f"http://127.0.0.1:{away}", "http://127.0.0.1:1"], timeout=5)
+        client = Client([f"http://127.0.0.1:{away}", "http://127.0.0.1:1"], timeout=60)
         with pytest.raises(BackendUnreachable, match=rf"127.0.0.1:{away}: it answered 503; .*127.0.0.1:1: "):
             await client.list_apps()
         client.close()
@@ -70,7 +72,13 @@ async def test_when_all_are_away_each_is_named() -> None:
 async def test_a_server_that_says_nothing_is_given_up_and_the_next_one_asked(backend: RunningBackend) -> None:
     async with listening(silent) as dumb:
         client = Client([f"http://127.0.0.1:{dumb}", backend.url], token=backend.admin_token, timeout=0.5)
-        assert await client.list_apps() == []
+
+        async def answered() -> bool:
+            with suppress(BackendUnreachable):  # on a busy machine so may the next one be
+                return await client.list_apps() == []
+            return False
+
+        await eventually(answered)
         alone = Client(f"http://127.0.0.1:{dumb}", timeout=0.5)
         with pytest.raises(BackendUnreachable, match=r"[Tt]imed out|Timeout"):
             await alone.ping()
@@ -112,7 +120,7 @@ async def test_certificates_are_shown_and_asked_for(backend: RunningBackend, tmp
         await client.create_app(small("/a"))
         watcher = Watcher(client)
         watcher.start()
-        assert await watcher.wait_sighted(30)
+        assert await watcher.wait_sighted(60)
         assert watcher.lookup("/a") is not None
         await watcher.close()
         client.close()
@@ -149,7 +157,7 @@ async def test_a_watcher_tries_for_ever_at_pauses_that_grow_differ_and_stay_boun
             await sleep(3600)
         await sleep(0)
 
-    client = Client("http://127.0.0.1:1", timeout=1)
+    client = Client("http://127.0.0.1:1", timeout=60)
     watcher = Watcher(client)
     monkeypatch.setattr(watching.asyncio, "sleep", counted)
     watcher.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
@@ -40,13 +41,13 @@ def gone(app: AppStatus | None) -> bool:
 async def watcher(backend: RunningBackend) -> AsyncIterator[Watcher]:
     watcher = Watcher(backend.client, "/jupyter")
     watcher.start()
-    assert await watcher.wait_sighted(10)
+    assert await watcher.wait_sighted(60)
     yield watcher
     await watcher.close()
 
 
 async def blind(watcher: Watcher) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while watcher.sighted:
             await asyncio.sleep(0.01)
 
@@ -57,30 +58,30 @@ async def test_an_app_is_seen_from_its_start_to_its_removal(
     client = backend.client
     assert watcher.lookup("/jupyter/a") is None
     await client.create_app(small("/jupyter/a", instances=2))
-    found = await watcher.wait_for("/jupyter/a", runs(2), 10)
+    found = await watcher.wait_for("/jupyter/a", runs(2), 60)
     assert found is not None
     assert all(task.ports and task.host and task.started_at for task in found.tasks)
     await client.kill_and_scale([found.tasks[0].id])
-    await watcher.wait_for("/jupyter/a", runs(1), 10)
+    await watcher.wait_for("/jupyter/a", runs(1), 60)
     await client.delete_app("/jupyter/a")
-    await watcher.wait_for("/jupyter/a", gone, 10)
+    await watcher.wait_for("/jupyter/a", gone, 60)
     assert watcher.apps() == []
 
 
 async def test_the_end_of_a_task_is_seen_with_its_failure(watcher: Watcher, backend: RunningBackend) -> None:
     await backend.client.create_app(small("/jupyter/a", cmd="sleep 0.1; exit 5", backoffSeconds=600))
-    found = await watcher.wait_for("/jupyter/a", lambda app: bool(app and app.last_task_failure), 10)
+    found = await watcher.wait_for("/jupyter/a", lambda app: bool(app and app.last_task_failure), 60)
     assert found is not None
     assert found.last_task_failure is not None
     assert found.last_task_failure.message == "Command exited with status 5"
-    await watcher.wait_for("/jupyter/a", runs(0), 10)
+    await watcher.wait_for("/jupyter/a", runs(0), 60)
 
 
 async def test_health_is_seen(watcher: Watcher, backend: RunningBackend) -> None:
     check = {"protocol": "TCP", "intervalSeconds": 1}
     command = "exec python3 -m http.server $PORT0"
     await backend.client.create_app(small("/jupyter/a", cmd=command, healthChecks=[check]))
-    found = await watcher.wait_for("/jupyter/a", lambda app: bool(app and app.tasks_healthy), 10)
+    found = await watcher.wait_for("/jupyter/a", lambda app: bool(app and app.tasks_healthy), 60)
     assert found is not None
     assert found.tasks[0].health_check_results[0].alive
 
@@ -91,7 +92,7 @@ async def test_a_question_costs_no_request_and_others_groups_are_not_remembered(
     await backend.client.create_app(small("/elsewhere/a", instances=0))
     await backend.client.create_app(small("/jupyter2/a", instances=0))
     await backend.client.create_app(small("/jupyter/a", instances=0))
-    await watcher.wait_for("/jupyter/a", lambda app: app is not None, 10)
+    await watcher.wait_for("/jupyter/a", lambda app: app is not None, 60)
     assert [app.id for app in watcher.apps()] == ["/jupyter/a"]
     assert watcher.lookup("/elsewhere/a") is None
 
@@ -109,7 +110,7 @@ async def test_events_of_one_app_are_heard_from_then_on(watcher: Watcher, backen
     await asyncio.sleep(0)
     await backend.client.create_app(small("/jupyter/b", instances=0))
     await backend.client.create_app(small("/jupyter/a"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(*listeners)
     assert {app_id for event in heard for app_id in event.app_ids} == {"/jupyter/a"}
     states = [event["taskStatus"] for event in heard if event.event_type == "status_update_event"]
@@ -121,9 +122,11 @@ async def test_while_the_backend_is_down_nothing_is_taken_for_gone(
     watcher: Watcher, backend: RunningBackend
 ) -> None:
     await backend.client.create_app(small("/jupyter/stays"))
-    await backend.client.create_app(small("/jupyter/ends", cmd="sleep 0.4; exit 1", backoffSeconds=600))
-    before = await watcher.wait_for("/jupyter/stays", runs(1), 10)
-    await watcher.wait_for("/jupyter/ends", runs(1), 10)
+    until_told = "until [ -e go ]; do sleep 0.02; done; exit 1"
+    await backend.client.create_app(small("/jupyter/ends", cmd=until_told, backoffSeconds=600))
+    before = await watcher.wait_for("/jupyter/stays", runs(1), 60)
+    ends = await watcher.wait_for("/jupyter/ends", runs(1), 60)
+    assert ends is not None
     await backend.kill()
     await blind(watcher)
     with pytest.raises(StateUnknown, match="/jupyter/stays is unknown"):
@@ -135,18 +138,19 @@ async def test_while_the_backend_is_down_nothing_is_taken_for_gone(
         await waiting
 
     # Meanwhile the world goes on: one task has ended, and another backend's client changes apps.
-    async with asyncio.timeout(10):
+    (backend.state_dir / "sandboxes" / ends.tasks[0].id / "go").touch()
+    async with asyncio.timeout(60):
         while len(await asyncio.to_thread(backend.tasks)) > 1:
             await asyncio.sleep(0.02)
     await backend.start()
     await backend.client.create_app(small("/jupyter/new", instances=0))
-    assert await watcher.wait_sighted(20)
-    after = await watcher.wait_for("/jupyter/stays", runs(1), 10)
+    assert await watcher.wait_sighted(60)
+    after = await watcher.wait_for("/jupyter/stays", runs(1), 60)
     assert before is not None
     assert after is not None
     assert [task.id for task in after.tasks] == [task.id for task in before.tasks]
-    await watcher.wait_for("/jupyter/ends", runs(0), 10)
-    await watcher.wait_for("/jupyter/new", lambda app: app is not None, 10)
+    await watcher.wait_for("/jupyter/ends", runs(0), 60)
+    await watcher.wait_for("/jupyter/new", lambda app: app is not None, 60)
 
 
 async def test_an_app_that_was_removed_unseen_is_gone_when_seen_again(backend: RunningBackend) -> None:
@@ -157,13 +161,13 @@ async def test_an_app_that_was_removed_unseen_is_gone_when_seen_again(backend: R
     watcher.start()
     try:
         await backend.client.create_app(small("/a", instances=0))
-        await watcher.wait_for("/a", lambda app: app is not None, 10)
+        await watcher.wait_for("/a", lambda app: app is not None, 60)
         await relay.cut()
         await blind(watcher)
         await backend.client.delete_app("/a")
         await backend.client.create_app(small("/b", instances=0))
         await relay.open()
-        await watcher.wait_for("/a", gone, 20)
+        await watcher.wait_for("/a", gone, 60)
         assert [app.id for app in watcher.apps()] == ["/b"]
     finally:
         await watcher.close()
@@ -218,7 +222,7 @@ async def test_an_answer_that_events_overtook_is_not_believed(backend: RunningBa
     await backend.client.create_app(small("/old", instances=0))
     watcher.start()
     try:
-        assert await watcher.wait_sighted(10)
+        assert await watcher.wait_sighted(60)
         relay.delay = 0.15
         for number in range(6):
             await backend.client.create_app(small(f"/new/{number}"))
@@ -229,9 +233,14 @@ async def test_an_answer_that_events_overtook_is_not_believed(backend: RunningBa
             await asyncio.sleep(0.05)
         relay.delay = 0.0
         for number in range(6):
-            await watcher.wait_for(f"/new/{number}", gone if number % 2 == 0 else runs(1), 10)
-        await watcher.wait_for("/old", gone, 10)
-        assert {app.id for app in watcher.apps()} == {"/new/1", "/new/3", "/new/5"}
+            await watcher.wait_for(f"/new/{number}", gone if number % 2 == 0 else runs(1), 60)
+        await watcher.wait_for("/old", gone, 60)
+        left = {"/new/1", "/new/3", "/new/5"}
+        await eventually(lambda: asyncio.sleep(0, {app.id for app in watcher.apps()} == left))
+        end = asyncio.get_running_loop().time() + 0.3  # of lists that come late
+        while asyncio.get_running_loop().time() < end:
+            assert {app.id for app in watcher.apps()} == left
+            await asyncio.sleep(0)
     finally:
         await watcher.close()
         client.close()
@@ -262,7 +271,7 @@ class HeldClient(Client):
 
 
 async def heard(watcher: Watcher, app_id: str, event_type: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for event in watcher.events(app_id):
             if event.event_type == event_type:
                 return
@@ -281,7 +290,7 @@ async def test_a_removed_app_does_not_come_back_with_a_late_answer(backend: Runn
     watcher = Watcher(client)
     watcher.start()
     try:
-        assert await watcher.wait_sighted(10)
+        assert await watcher.wait_sighted(60)
         terminated = asyncio.create_task(heard(watcher, "/late", "app_terminated_event"))
         await backend.client.create_app(small("/late"))  # its events make the watcher ask
         await client.arrived["get_app"].wait()
@@ -304,12 +313,12 @@ async def test_an_app_made_while_the_list_was_under_way_stays(backend: RunningBa
         await asyncio.sleep(0)
         await backend.client.create_app(small("/new"))
         await started
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "/new" not in watcher._apps:  # blind as it is, nobody else can ask it
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)  # until nothing about it is under way any more
         client.released.set()
-        assert await watcher.wait_sighted(10)
+        assert await watcher.wait_sighted(60)
         await always(watcher, "/new", there=True)
     finally:
         await watcher.close()
@@ -322,7 +331,7 @@ async def test_the_second_url_is_followed_when_the_first_is_dead(backend: Runnin
     watcher.start()
     try:
         await backend.client.create_app(small("/a"))
-        await watcher.wait_for("/a", runs(1), 10)
+        await watcher.wait_for("/a", runs(1), 60)
     finally:
         await watcher.close()
         client.close()
@@ -331,14 +340,13 @@ async def test_the_second_url_is_followed_when_the_first_is_dead(backend: Runnin
 async def test_closing_leaves_no_thread_behind(backend: RunningBackend) -> None:
     watcher = Watcher(backend.client)
     watcher.start()
-    assert await watcher.wait_sighted(10)
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    await watcher.close()
-    assert loop.time() - begun < 0.5
-    with pytest.raises(StateUnknown):
-        watcher.apps()
-    async with asyncio.timeout(2):
+    assert await watcher.wait_sighted(60)
+    assert backend.process is not None
+    backend.process.send_signal(signal.SIGSTOP)  # so that no sign of life ends the wait for the next one
+    async with asyncio.timeout(20):  # well before a stream that is silent is given up
+        await watcher.close()
+        with pytest.raises(StateUnknown):
+            watcher.apps()
         while any(thread.name == "marathon-events" for thread in threading.enumerate()):
             await asyncio.sleep(0.01)
 
@@ -346,13 +354,12 @@ async def test_closing_leaves_no_thread_behind(backend: RunningBackend) -> None:
 async def test_closing_while_nobody_answers_is_quick(backend: RunningBackend) -> None:
     """A server that takes the connection and says nothing."""
     silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
-    client = Client(f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}", timeout=0.5)
+    client = Client(f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}", timeout=60)
     watcher = Watcher(client)
     watcher.start()
     assert not await watcher.wait_sighted(0.1)
-    begun = asyncio.get_running_loop().time()
-    await watcher.close()
-    assert asyncio.get_running_loop().time() - begun < 0.5
+    async with asyncio.timeout(20):
+        await watcher.close()
     client.close()
     silent.close()
 
@@ -364,7 +371,7 @@ async def test_no_token_is_logged_while_following(
     watcher = Watcher(backend.client)
     watcher.start()
     await backend.client.create_app(small("/a", env={"TOKEN": "sesame"}))
-    await watcher.wait_for("/a", runs(1), 10)
+    await watcher.wait_for("/a", runs(1), 60)
     await backend.kill()
     await eventually(lambda: asyncio.sleep(0, "cannot follow" in caplog.text))
     await watcher.close()

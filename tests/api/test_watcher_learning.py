@@ -32,7 +32,7 @@ async def watcher(backend: RunningBackend) -> AsyncIterator[Watcher]:
     client = BusyClient(backend.url, token=backend.admin_token)
     watcher = Watcher(client)
     watcher.start()
-    assert await watcher.wait_sighted(10)
+    assert await watcher.wait_sighted(60)
     yield watcher
     await watcher.close()
     client.close()
@@ -41,7 +41,7 @@ async def watcher(backend: RunningBackend) -> AsyncIterator[Watcher]:
 async def test_an_app_is_seen_to_run_without_a_question(watcher: Watcher, backend: RunningBackend) -> None:
     app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
     watcher.learn(await backend.client.create_app(app))
-    found = await watcher.wait_for("/new", lambda app: app is not None and app.tasks_running == 1, 10)
+    found = await watcher.wait_for("/new", lambda app: app is not None and app.tasks_running == 1, 60)
     assert found is not None
     assert found.tasks[0].ports
 
@@ -80,7 +80,7 @@ async def test_who_waits_for_a_state_is_woken_by_another_one_only(watcher: Watch
         asked.append(app)
         return app is not None and app.tasks_running == 1
 
-    waiting = asyncio.create_task(watcher.wait_for("/a", running, 10))
+    waiting = asyncio.create_task(watcher.wait_for("/a", running, 60))
     await asyncio.sleep(0)
     known = event("api_post_event", "02", appDefinition={"id": "/a", "version": CREATED})
     task = {"taskId": "t", "ports": [7]}
@@ -145,7 +145,7 @@ async def watched(backend: RunningBackend) -> AsyncIterator[tuple[CountingClient
     watcher = Watcher(client)
     watcher.start()
     try:
-        assert await watcher.wait_sighted(10)
+        assert await watcher.wait_sighted(60)
         yield client, watcher
     finally:
         await watcher.close()
@@ -157,12 +157,12 @@ async def test_an_app_lives_and_ends_without_a_question(watched: tuple[CountingC
     app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
     with watcher.expecting("/new"):
         watcher.learn(await client.create_app(app))
-    await watcher.wait_for("/new", lambda app: bool(app and app.tasks and not app.deployments), 10)
+    await watcher.wait_for("/new", lambda app: bool(app and app.tasks and not app.deployments), 60)
     await client.delete_app("/new")
-    await watcher.wait_for("/new", lambda app: app is None, 10)
+    await watcher.wait_for("/new", lambda app: app is None, 60)
     # Asking for another one shows that nothing about this one is still to be asked.
     await client.create_app(app.model_copy(update={"id": "/other"}))
-    await watcher.wait_for("/other", lambda app: app is not None, 10)
+    await watcher.wait_for("/other", lambda app: app is not None, 60)
     assert set(client.asked) == {"/other"}
 
 
@@ -173,8 +173,8 @@ async def test_an_expected_app_whose_answer_never_came_is_asked_for(
     app = App.model_validate({"id": "/new", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1})
     with watcher.expecting("/new"):
         await backend.client.create_app(app)  # whoever expects it does not hear of it
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "/new" not in watcher._before:
                 await asyncio.sleep(0.01)
         assert client.asked == []
-    await watcher.wait_for("/new", lambda app: app is not None, 10)
+    await watcher.wait_for("/new", lambda app: app is not None, 60)
