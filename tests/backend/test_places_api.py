@@ -49,12 +49,12 @@ async def test_a_constraint_that_this_machine_does_not_fulfil_says_so(shared_res
     await shared_rest("DELETE", "/v2/apps/rack")
 
 
-async def test_a_required_port_is_waited_for_and_given(tmp_path: Path) -> None:
+async def test_a_required_port_is_waited_for_and_given(tmp_path: Path, port_range: tuple[int, int]) -> None:
+    _, port = port_range  # which nobody else takes when the stranger has gone
     with socket.socket() as stranger:
-        stranger.bind(("0.0.0.0", 0))
+        stranger.bind(("0.0.0.0", port))
         stranger.listen()
-        port = stranger.getsockname()[1]
-        running = RunningBackend(tmp_path / "state", (port - 50, port + 50))
+        running = RunningBackend(tmp_path / "state", port_range)
         try:
             await running.start()
             rest = Rest(running.url, running.admin_token)

@@ -18,7 +18,7 @@ from marathon.models.app import MarathonUpgradeStrategy
 @pytest.fixture
 def client(shared: RunningBackend) -> Iterator[MarathonClient]:
     # Basic authentication, since the client's event stream sends no other.
-    client = MarathonClient(shared.url, username="anybody", password=shared.admin_token)
+    client = MarathonClient(shared.url, username="anybody", password=shared.admin_token, timeout=60)
     yield client
     for app in client.list_apps():
         client.delete_app(app.id, force=True)
@@ -29,9 +29,13 @@ def test_the_clients_own_journey(client: MarathonClient) -> None:
     """What its integration tests do (``marathon-v2`` 7.1)."""
     assert client.get_info().name == "marathon"
     assert client.ping() == b'"pong"'
+    # As long as there is not room for all of it, its deployment is to be seen.
+    client.create_app("first", MarathonApp(cmd="exec sleep 3600", cpus=63.8, mem=16))
+    wait_until(lambda: not client.list_deployments())
     client.create_app("test-trivial-app", small(instances=5))
     (deployment,) = client.list_deployments()
     assert deployment.affected_apps == ["/test-trivial-app"]
+    client.delete_app("first")
     wait_until(lambda: not client.get_app("test-trivial-app").deployments)
     app = client.get_app("/test-trivial-app", embed_tasks=True)
     assert len(app.tasks) == app.tasks_running == app.instances == 5
@@ -77,7 +81,7 @@ def test_a_full_definition_and_read_modify_write(client: MarathonClient) -> None
 
 def test_failures_and_the_queue_are_read_without_unknown_fields(client: MarathonClient) -> None:
     client.create_app(
-        "failing", MarathonApp(cmd="echo why >&2; exit 1", cpus=0.1, mem=16, backoff_seconds=50)
+        "failing", MarathonApp(cmd="echo why >&2; exit 1", cpus=0.1, mem=16, backoff_seconds=300)
     )
     item = wait_until(lambda: next((i for i in client.list_queue() if i.delay.time_left_seconds > 0), None))
     assert item.app.id == "/failing"
@@ -116,7 +120,7 @@ def test_the_unfiltered_event_stream_survives_a_full_life(client: MarathonClient
     wait_until(lambda: "unhealthy_instance_kill_event" in [event.event_type for event in heard])
     client.scale_app("eventful", instances=2, force=True)
     client.delete_app("eventful", force=True)
-    listener.join(15)
+    listener.join(60)
     assert faults == []
     types = {event.event_type for event in heard}
     assert types >= {

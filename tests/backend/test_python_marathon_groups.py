@@ -14,7 +14,7 @@ from marathon.models import MarathonGroup
 
 @pytest.fixture
 def client(shared: RunningBackend) -> Iterator[MarathonClient]:
-    client = MarathonClient(shared.url, username="anybody", password=shared.admin_token)
+    client = MarathonClient(shared.url, username="anybody", password=shared.admin_token, timeout=60)
     yield client
     for group in client.list_groups():
         client.delete_group(group.id, force=True)

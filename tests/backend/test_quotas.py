@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import STUBBORN
+from conftest import LINGERING
 from rest import eventually
 from sites import BODY, Site
 
@@ -188,19 +188,18 @@ async def test_tasks_that_will_not_end_are_no_way_around(limited: Site) -> None:
     stubborn = {
         "id": "/jupyter/alice/dask/a",
         **BODY,
-        "cmd": STUBBORN,
+        "cmd": LINGERING,
         "cpus": 4,
-        "taskKillGracePeriodSeconds": 60,
+        "taskKillGracePeriodSeconds": 600,
     }
     assert (await limited.alice("POST", "/v2/apps", stubborn)).status_code == 201
-    await limited.alice.running("/jupyter/alice/dask/a")
+    (task,) = await limited.alice.running("/jupyter/alice/dask/a")
     await limited.backend.deaf(1)
     await limited.alice("DELETE", "/v2/apps/jupyter/alice/dask/a")
     refused = await limited.alice("POST", "/v2/apps", {**stubborn, "id": "/jupyter/alice/dask/b"})
     assert refused.status_code == 403
     assert "4 are in use (4 by /jupyter/alice/dask/a)" in refused.json()["message"]
-    for process in limited.backend.tasks():
-        process.kill()
+    limited.backend.let_end(task["id"])
     await limited.admin.deployed()
 
     async def accepted() -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import STUBBORN, RunningBackend, task_id_of
+from conftest import LINGERING, STUBBORN, RunningBackend, task_id_of
+from driving import ask_launcher
 from rest import Rest, eventually
 
 
@@ -22,9 +23,8 @@ async def pids(backend: RunningBackend, task_id: str) -> set[int]:
 async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
     rest: Rest, backend: RunningBackend
 ) -> None:
-    # They take a second to end, in which the plan is to be seen.
-    lingering = "trap '' TERM; touch deaf; exec sleep 600"
-    await rest.create("/workers", cmd=lingering, instances=5, taskKillGracePeriodSeconds=1)
+    # Until they may end the plan is to be seen.
+    await rest.create("/workers", cmd=LINGERING, instances=5, taskKillGracePeriodSeconds=600)
     tasks = await rest.running("/workers", 5)
     await rest.deployed()
     await backend.deaf(5)
@@ -37,14 +37,16 @@ async def test_tasks_are_killed_and_the_count_lowered_in_one_change(
     plans = await rest.get("/v2/deployments")
     assert [plan["id"] for plan in plans] == [answer.json()["deploymentId"]]
     assert plans[0]["steps"] == [{"actions": [{"action": "ScaleApplication", "app": "/workers"}]}]
+    backend.let_end(*victims)
     await rest.deployed()
-    assert {task["id"] for task in await rest.running("/workers", 2)} == {tasks[0]["id"], tasks[4]["id"]}
+    left = {tasks[0]["id"], tasks[4]["id"]}
+    assert {task["id"] for task in await rest.running("/workers", 2)} == left
     assert (await rest.app("/workers"))["instances"] == 2
-    assert len(backend.tasks()) == 2
+    assert {task_id_of(process) for process in backend.tasks()} - {""} == left
 
 
 async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest, backend: RunningBackend) -> None:
-    await rest.create("/dying", cmd=STUBBORN, instances=3, taskKillGracePeriodSeconds=1)
+    await rest.create("/dying", cmd=LINGERING, instances=3, taskKillGracePeriodSeconds=600)
     tasks = await rest.running("/dying", 3)
     await rest.deployed()
     await backend.deaf(3)
@@ -55,6 +57,7 @@ async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest, backend
         again = await rest("POST", "/v2/tasks/delete?scale=true&force=true", body)
         assert again.status_code == 200
     assert (await rest.app("/dying"))["instances"] == 2
+    backend.let_end(tasks[0]["id"])
     await rest.deployed()
     assert len(await rest.running("/dying", 2)) == 2
 
@@ -62,13 +65,14 @@ async def test_a_task_that_dies_already_is_not_counted_twice(rest: Rest, backend
 async def test_killing_the_tasks_of_an_app_that_ends_has_nothing_to_scale(
     rest: Rest, backend: RunningBackend
 ) -> None:
-    await rest.create("/ending", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
+    await rest.create("/ending", cmd=LINGERING, taskKillGracePeriodSeconds=600)
     (task,) = await rest.running("/ending")
     await backend.deaf(1)
     await rest("DELETE", "/v2/apps/ending")
     answer = await rest("POST", "/v2/tasks/delete?scale=true", {"ids": [task["id"]]})
     assert (answer.status_code, answer.json()) == (404, {"message": "Path '/ending' does not exist"})
     assert (await rest("POST", "/v2/tasks/delete", {"ids": [task["id"]]})).status_code == 200
+    backend.let_end(task["id"])
     await rest.deployed()
 
 
@@ -102,11 +106,10 @@ async def test_what_ignores_sigterm_is_killed_after_its_grace(rest: Rest, backen
     await rest.create("/stubborn", cmd=STUBBORN, taskKillGracePeriodSeconds=1)
     (task,) = await rest.running("/stubborn")
     await backend.deaf(1)
-    await rest("DELETE", "/v2/apps/stubborn")
     begun = asyncio.get_running_loop().time()
-    assert await pids(backend, task["id"])
+    await rest("DELETE", "/v2/apps/stubborn")
     await rest.deployed()
-    assert asyncio.get_running_loop().time() - begun > 0.9, "its grace is a second"
+    assert asyncio.get_running_loop().time() - begun > 1, "its grace is a second"
     assert not await pids(backend, task["id"])
 
 
@@ -162,7 +165,7 @@ async def test_a_command_that_is_not_there_is_an_error_with_a_sentence(shared_re
 
 
 async def test_the_back_off_is_told_in_the_queue_and_kept_when_scaling(shared_rest: Rest) -> None:
-    await shared_rest.create("/held", cmd="exit 1", backoffSeconds=100)
+    await shared_rest.create("/held", cmd="exit 1", backoffSeconds=3000, maxLaunchDelaySeconds=3000)
 
     async def waiting() -> Any:
         queue = (await shared_rest.get("/v2/queue?embed=explanation"))["queue"]
@@ -170,7 +173,7 @@ async def test_the_back_off_is_told_in_the_queue_and_kept_when_scaling(shared_re
 
     async def held() -> Any:
         items = await waiting()
-        return items if items and items[0]["delay"]["timeLeftSeconds"] > 90 else None
+        return items if items and items[0]["delay"]["timeLeftSeconds"] > 2000 else None
 
     (item,) = await eventually(held)
     assert item["delay"]["overdue"] is False
@@ -181,7 +184,7 @@ async def test_the_back_off_is_told_in_the_queue_and_kept_when_scaling(shared_re
         return (await waiting())[0]["count"] == 3
 
     await eventually(three)
-    assert (await waiting())[0]["delay"]["timeLeftSeconds"] > 90
+    assert (await waiting())[0]["delay"]["timeLeftSeconds"] > 2000
     assert await shared_rest.tasks("/held") == []
     # A new configuration may be better, and is tried at once.
     await shared_rest("PUT", "/v2/apps/held?force=true", {"cmd": "exec sleep 600", "instances": 1})
@@ -219,11 +222,12 @@ SERVER = (
     "        self.end_headers()\n"
     "http.server.HTTPServer(('', int(os.environ['PORT0'])), Handler).serve_forever()\n"
 )
-CHECK = {"protocol": "HTTP", "path": "/", "intervalSeconds": 1, "timeoutSeconds": 1}
+CHECK = {"protocol": "HTTP", "path": "/", "intervalSeconds": 1, "timeoutSeconds": 60}
 
 
 async def test_health_is_counted_and_an_ill_task_replaced(shared_rest: Rest, tmp_path: Any) -> None:
     ill = tmp_path / "ill"
+    ill.touch()
     answer = await shared_rest(
         "POST",
         "/v2/apps",
@@ -232,12 +236,13 @@ async def test_health_is_counted_and_an_ill_task_replaced(shared_rest: Rest, tmp
             "args": [sys.executable, "-c", SERVER],
             "cpus": 0.01,
             "env": {"ILL": str(ill)},
-            "healthChecks": [{**CHECK, "maxConsecutiveFailures": 1, "gracePeriodSeconds": 60}],
+            "healthChecks": [{**CHECK, "maxConsecutiveFailures": 1, "gracePeriodSeconds": 600}],
         },
     )
     assert answer.status_code == 201, answer.text
     (task,) = await shared_rest.running("/health")
     assert (await shared_rest.app("/health"))["deployments"], "running is not healthy yet"
+    ill.unlink()
     await shared_rest.deployed()
     app = await shared_rest.app("/health")
     assert (app["tasksHealthy"], app["tasksUnhealthy"]) == (1, 0)
@@ -316,8 +321,7 @@ async def test_two_tasks_never_get_one_port_and_too_few_are_told(tmp_path: Path)
 async def test_a_launcher_that_is_killed_loses_no_task(rest: Rest, backend: RunningBackend) -> None:
     await rest.create("/launched", instances=2)
     before = await rest.running("/launched", 2)
-    (launcher,) = [process for process in backend.processes() if "MESOS_TASK_ID" not in process.environ()]
-    os.kill(launcher.pid, signal.SIGKILL)
+    os.kill(ask_launcher(backend.state_dir, "hello")["pid"], signal.SIGKILL)
     await rest.create("/after")
     await rest.running("/after")
     assert await rest.running("/launched", 2) == before
