@@ -81,6 +81,7 @@ class Watcher:
         self._listeners: dict[str, list[_Listener]] = {}
         self._observers: list[Callable[[str, Event | None], None]] = []
         self._stale: set[str] = set()
+        self._asked: set[str] = set()  # the apps that are asked for one by one, now
         self._stale_wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -296,7 +297,7 @@ class Watcher:
     async def _relist(self) -> None:
         begun, before = self._count, set(self._apps)
         listed = {app.id: app for app in await self.client.list_apps(containing=self.group or None)}
-        for app_id in set(listed) | set(self._apps):
+        for app_id in set(listed) | set(self._apps) | self._asked:
             if not self._mine(app_id):
                 continue
             if self._touched.get(app_id, -1) > begun:
@@ -328,6 +329,7 @@ class Watcher:
 
     async def _refresh(self, app_id: str) -> None:
         begun = self._count
+        self._asked.add(app_id)
         try:
             found: AppStatus | None = await self.client.get_app(app_id)
         except NotFound:
@@ -337,10 +339,15 @@ class Watcher:
             await asyncio.sleep(_RETRY_FIRST * 5)
             self._mark_stale(app_id)
             return
+        finally:
+            self._asked.discard(app_id)
         if self._touched.get(app_id, -1) > begun:
             # Something newer overtook the answer, which may be the older one.
             self._mark_stale(app_id)
             return
+        # A list that is still under way may be older than the answer.
+        self._count += 1
+        self._touched[app_id] = self._count
         self._put(app_id, found)
         self._announce(app_id)
 

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from conftest import RunningBackend
 from ports import free_port
 from rest import eventually
+from watching import always, gone, heard, small
 
-from hubfleet.api.app import App
 from hubfleet.api.client import Client
 from hubfleet.api.news import with_task_update
 from hubfleet.api.status import AppStatus, Event
@@ -22,19 +22,9 @@ from hubfleet.api.watcher import StateUnknown, Watcher
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
-T = TypeVar("T")
-
-
-def small(app_id: str, **fields: object) -> App:
-    return App.model_validate({"id": app_id, "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1, **fields})
-
 
 def runs(count: int) -> Any:
     return lambda app: app is not None and app.tasks_running == count
-
-
-def gone(app: AppStatus | None) -> bool:
-    return app is None
 
 
 @pytest.fixture
@@ -223,6 +213,8 @@ async def test_an_answer_that_events_overtook_is_not_believed(backend: RunningBa
     watcher.start()
     try:
         assert await watcher.wait_sighted(60)
+        removed = ["/old", "/new/0", "/new/2", "/new/4"]
+        ends = [asyncio.create_task(heard(watcher, app_id, "app_terminated_event")) for app_id in removed]
         relay.delay = 0.15
         for number in range(6):
             await backend.client.create_app(small(f"/new/{number}"))
@@ -232,97 +224,15 @@ async def test_an_answer_that_events_overtook_is_not_believed(backend: RunningBa
             await backend.client.delete_app(f"/new/{number}")
             await asyncio.sleep(0.05)
         relay.delay = 0.0
-        for number in range(6):
-            await watcher.wait_for(f"/new/{number}", gone if number % 2 == 0 else runs(1), 60)
-        await watcher.wait_for("/old", gone, 60)
-        left = {"/new/1", "/new/3", "/new/5"}
-        await eventually(lambda: asyncio.sleep(0, {app.id for app in watcher.apps()} == left))
-        end = asyncio.get_running_loop().time() + 0.3  # of lists that come late
-        while asyncio.get_running_loop().time() < end:
-            assert {app.id for app in watcher.apps()} == left
-            await asyncio.sleep(0)
+        await asyncio.gather(*ends)
+        await always(watcher, *removed, there=False)
+        for number in range(1, 6, 2):
+            await watcher.wait_for(f"/new/{number}", runs(1), 60)
+        assert {app.id for app in watcher.apps()} == {"/new/1", "/new/3", "/new/5"}
     finally:
         await watcher.close()
         client.close()
         await relay.cut()
-
-
-class HeldClient(Client):
-    """A client whose answers of one kind, once they are there, can be held up."""
-
-    def __init__(self, backend: RunningBackend, kind: str) -> None:
-        super().__init__(backend.url, token=backend.admin_token)
-        self.kind = kind
-        self.released = asyncio.Event()
-        self.arrived = {"get_app": asyncio.Event(), "list_apps": asyncio.Event()}
-
-    async def get_app(self, app_id: str) -> AppStatus:
-        return await self._hold("get_app", super().get_app(app_id))
-
-    async def list_apps(self, containing: str | None = None, label: str | None = None) -> list[AppStatus]:
-        return await self._hold("list_apps", super().list_apps(containing, label))
-
-    async def _hold(self, kind: str, answer: Awaitable[T]) -> T:
-        found = await answer
-        self.arrived[kind].set()
-        if kind == self.kind:
-            await self.released.wait()
-        return found
-
-
-async def heard(watcher: Watcher, app_id: str, event_type: str) -> None:
-    async with asyncio.timeout(60):
-        async for event in watcher.events(app_id):
-            if event.event_type == event_type:
-                return
-
-
-async def always(watcher: Watcher, app_id: str, there: bool) -> None:
-    """Look at every turn of the loop for a while."""
-    end = asyncio.get_running_loop().time() + 0.3
-    while asyncio.get_running_loop().time() < end:
-        assert (watcher.lookup(app_id) is not None) is there
-        await asyncio.sleep(0)
-
-
-async def test_a_removed_app_does_not_come_back_with_a_late_answer(backend: RunningBackend) -> None:
-    client = HeldClient(backend, "get_app")
-    watcher = Watcher(client)
-    watcher.start()
-    try:
-        assert await watcher.wait_sighted(60)
-        terminated = asyncio.create_task(heard(watcher, "/late", "app_terminated_event"))
-        await backend.client.create_app(small("/late"))  # its events make the watcher ask
-        await client.arrived["get_app"].wait()
-        await backend.client.delete_app("/late")
-        await terminated
-        client.released.set()
-        await always(watcher, "/late", there=False)
-    finally:
-        await watcher.close()
-        client.close()
-
-
-async def test_an_app_made_while_the_list_was_under_way_stays(backend: RunningBackend) -> None:
-    client = HeldClient(backend, "list_apps")
-    watcher = Watcher(client)
-    watcher.start()
-    try:
-        await client.arrived["list_apps"].wait()  # without the app
-        started = asyncio.create_task(heard(watcher, "/new", "deployment_success"))
-        await asyncio.sleep(0)
-        await backend.client.create_app(small("/new"))
-        await started
-        async with asyncio.timeout(60):
-            while "/new" not in watcher._apps:  # blind as it is, nobody else can ask it
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # until nothing about it is under way any more
-        client.released.set()
-        assert await watcher.wait_sighted(60)
-        await always(watcher, "/new", there=True)
-    finally:
-        await watcher.close()
-        client.close()
 
 
 async def test_the_second_url_is_followed_when_the_first_is_dead(backend: RunningBackend) -> None:
