@@ -84,9 +84,14 @@ async def drain(worker: Worker) -> None:
 
 async def drain_nanny(nanny: Nanny) -> None:
     """Hand over what the nanny's worker has, then close both."""
+    process = nanny.process
+    if process is not None and process.status == Status.starting:
+        # It cannot be told to end yet, and it is given work as soon as the scheduler knows it.
+        log.info("SIGTERM: the worker of %s is just starting", nanny.address_safe)
+        await process.running.wait()
     if nanny.worker_address:
         handing = _hand_over(nanny.scheduler, nanny.worker_address, None)
-        await _while(lambda: nanny.status == Status.running, handing)
+        await _while(lambda: nanny.status in (Status.init, Status.running), handing)
     await nanny.close(timeout=CLOSE_SECONDS, reason="SIGTERM")
 
 
