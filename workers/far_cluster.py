@@ -109,7 +109,13 @@ class FarCluster(MarathonCluster):
                     # Where it was is no place to look for it: the backend knows first.
                     self.scheduler_comm, _ = await self._reached()
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    begins |= await self._look()
+                    if await self._look():
+                        begins = True
+                        self.warn(
+                            "its scheduler was started anew, and knows nothing of what was computed: make a "
+                            "new client (get_client) and submit again; the workers that were asked for here "
+                            "are asked for again"
+                        )
                 if begins:
                     await self._begin_again()
                 failures, begins = 0, False
@@ -131,10 +137,6 @@ class FarCluster(MarathonCluster):
 
     async def _begin_again(self) -> None:
         """Ask a scheduler that was started anew for what this process had asked the one before."""
-        self.warn(
-            "its scheduler was started anew, and knows nothing of what was computed: make a new client "
-            "(get_client) and submit again; the workers that were asked for here are asked for again"
-        )
         for label, (n, options) in self._added.items():
             if label not in self.far.states:
                 await self.far.say("add_group", label=label, n=n, options=options)
