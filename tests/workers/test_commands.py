@@ -17,17 +17,18 @@ import psutil
 import pytest
 import requests
 from bad_api import BadApi
+from rest import eventually
 
 from hubfleet.api import labels
 
-from .conftest import until
+from .conftest import command_lines, kill_tasks, until
 
 pytestmark = pytest.mark.long
 
 COMPUTE = """
 from distributed import Client
-with Client(timeout=60) as client:
-    print(client.submit(sum, [1, 2]).result(timeout=60))
+with Client(timeout=90) as client:
+    print(client.submit(sum, [1, 2]).result(timeout=90))
 """
 
 
@@ -49,18 +50,19 @@ class Command:
     def said(self) -> str:
         return self.out.read_text()
 
-    async def says(self, pattern: str, seconds: float = 90) -> str:
+    async def says(self, pattern: str, seconds: float = 120) -> str:
         """Wait for a line, and return what is in its brackets."""
 
         def found() -> re.Match[str] | None:
+            runs = self.process.poll() is None  # before what it said last is read
             match = re.search(pattern, self.said, re.MULTILINE)
-            assert match or self.process.poll() is None, self.said
+            assert match or runs, self.said
             return match
 
         match = await until(found, seconds, what=f"{pattern} in {self.said}")
         return str(match.group(1) if match.groups() else match.group())
 
-    async def ends(self, seconds: float = 90) -> int:
+    async def ends(self, seconds: float = 120) -> int:
         return await asyncio.to_thread(self.process.wait, seconds)
 
 
@@ -102,10 +104,15 @@ async def compute(environment: dict[str, str], file: Path) -> str:
         env={**environment, "DASK_CONFIG": str(file), "JUPYTERHUB_API_TOKEN": ""},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.strip()
+
+
+async def has_begun(backend: Any) -> None:
+    """Wait until a command has made its app."""
+    await eventually(backend.client.list_apps, 120)
 
 
 async def is_clean(backend: Any) -> None:
@@ -114,12 +121,6 @@ async def is_clean(backend: Any) -> None:
             return
         await asyncio.sleep(0.1)
     raise AssertionError(await backend.client.list_apps(), backend.tasks())
-
-
-def command_lines(backend: Any, command: Command) -> str:
-    """The command lines of all that works here, as everybody on the machine sees them."""
-    processes = [*backend.processes(), psutil.Process(command.process.pid)]
-    return "\n".join(" ".join(process.cmdline()) for process in processes)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -135,7 +136,8 @@ async def test_run_has_its_workers_until_it_is_told_to_end(
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert str(file) in command.said
     assert await compute(environment, file) == "3"
-    assert backend.admin_token not in command_lines(backend, command) + command.said
+    shown = command_lines(backend) + " ".join(psutil.Process(command.process.pid).cmdline())
+    assert backend.admin_token not in shown + command.said
     command.process.send_signal(signum)
     assert await command.ends() == 0, command.said
     assert "Traceback" not in command.said
@@ -147,17 +149,14 @@ async def test_run_has_its_workers_until_it_is_told_to_end(
 
 async def test_run_that_is_told_to_end_while_it_begins_leaves_nothing(begin: Begin, backend: Any) -> None:
     command = begin("run", "--nworkers", "3", "--worker-cpus", "0.1")
-    for _ in range(900):
-        if await backend.client.list_apps():
-            break
-        await asyncio.sleep(0.05)
+    await has_begun(backend)
     command.process.terminate()
     assert await command.ends() == 0, command.said
     await is_clean(backend)
 
 
 async def test_run_that_is_killed_leaves_nothing(begin: Begin, backend: Any) -> None:
-    lease = {"DASK_HUBFLEET__CLUSTER__LEASE_SECONDS": "3"}
+    lease = {"DASK_HUBFLEET__CLUSTER__LEASE_SECONDS": "6"}
     command = begin("run", "--nworkers", "1", "--worker-cpus", "0.1", **lease)
     await command.says("^workers    1 of 1$")
     command.process.kill()
@@ -206,9 +205,15 @@ async def test_deploy_leaves_a_cluster_that_stop_ends(
     begin: Begin, backend: Any, environment: dict[str, str], tmp_path: Path
 ) -> None:
     small = ["--worker-cpus", "0.1", "--scheduler-cpus", "0.1"]
-    command = begin("deploy", "--name", "ours", "--nworkers", "1", *small, "--jupyter")
+    command = begin("deploy", "--name", "ours", "--nworkers", "1", *small, "--jupyter", "--timeout", "170")
     assert await command.ends(180) == 0, command.said
-    apps = {app.id: app for app in await backend.client.list_apps()}
+
+    async def all_there() -> dict[str, Any] | None:
+        apps = {app.id: app for app in await backend.client.list_apps()}
+        return apps if len(apps) == 3 else None
+
+    apps = await eventually(all_there)
+    assert apps is not None
     assert set(apps) == {f"/dask/ours/{part}" for part in ("scheduler", "workers", "jupyter")}
     assert apps["/dask/ours/workers"].labels[labels.OWNER] == "/dask/ours/scheduler"
     file = tmp_path / "state-of-commands" / "hubfleet" / "ours.yaml"
@@ -217,11 +222,11 @@ async def test_deploy_leaves_a_cluster_that_stop_ends(
     link = await command.says(r"^notebook   (http\S+)$")
     address, _, token = link.partition("/lab?token=")
     assert len(token) >= 32
-    assert requests.get(f"{address}/api/contents", timeout=30).status_code == 403
+    assert requests.get(f"{address}/api/contents", timeout=60).status_code == 403
     given = {"Authorization": f"token {token}"}
-    assert requests.get(f"{address}/api/contents", headers=given, timeout=30).status_code == 200
+    assert requests.get(f"{address}/api/contents", headers=given, timeout=60).status_code == 200
 
-    shown = command_lines_of(backend)
+    shown = command_lines(backend)
     assert "jupyterlab" in shown
     key = apps["/dask/ours/scheduler"].env["DASK_DISTRIBUTED__COMM__TLS__SCHEDULER__KEY"].splitlines()[1]
     for secret in (backend.admin_token, token, key):
@@ -239,23 +244,17 @@ async def test_deploy_leaves_a_cluster_that_stop_ends(
     assert "there is no cluster ours" in again.said
 
 
-def command_lines_of(backend: Any) -> str:
-    return "\n".join(" ".join(process.cmdline()) for process in backend.processes())
-
-
 async def a_restarted_scheduler_has_its_workers_again(
     backend: Any, environment: dict[str, str], file: Path
 ) -> None:
     (before,) = (await backend.client.get_app("/dask/ours/scheduler")).tasks
-    for process in backend.tasks():
-        if process.environ().get("MESOS_TASK_ID") == before.id:
-            process.kill()
-    for _ in range(900):
+    kill_tasks(backend, before.id)
+
+    async def others() -> list[Any]:
         tasks = (await backend.client.get_app("/dask/ours/scheduler")).tasks
-        if [task.id for task in tasks if task.running] not in ([], [before.id]):
-            break
-        await asyncio.sleep(0.1)
-    (task,) = (await backend.client.get_app("/dask/ours/scheduler")).tasks
+        return [task for task in tasks if task.running and task.id != before.id]
+
+    (task,) = await eventually(others)
     text = file.read_text()
     moved = re.sub(r"tls://\S+", f"tls://{task.host}:{task.ports[0]}", text)
     file.write_text(moved)
@@ -279,10 +278,7 @@ async def test_deploy_that_cannot_be_says_why_and_leaves_nothing(begin: Begin, b
 
 async def test_deploy_that_is_interrupted_leaves_nothing(begin: Begin, backend: Any) -> None:
     command = begin("deploy", "--nworkers", "1", "--scheduler-cpus", "0.1", "--worker-cpus", "0.1")
-    for _ in range(900):
-        if await backend.client.list_apps():
-            break
-        await asyncio.sleep(0.05)
+    await has_begun(backend)
     command.process.send_signal(signal.SIGINT)
     assert await command.ends() != 0
     assert "Traceback" not in command.said
@@ -295,9 +291,7 @@ async def test_deploy_that_is_interrupted_before_its_first_answer_leaves_nothing
     async with BadApi(backend.url, random.Random(1)).serving() as api:
         api.verdict = lambda method, path: "late" if method == "POST" else "pass"
         command = begin("deploy", "--nworkers", "1", "--scheduler-cpus", "0.1", HUBFLEET_URL=api.url)
-        async with asyncio.timeout(60):
-            while not await backend.client.list_apps():
-                await asyncio.sleep(0.05)
+        await has_begun(backend)
         command.process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)
         assert command.process.poll() is None, "what is on its way is waited for"

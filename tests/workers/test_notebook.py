@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from .conftest import GROUP, until
 
@@ -28,10 +29,14 @@ def server(backend: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return backend
 
 
-def run(notebook: Any, folder: Path) -> Any:
+def run(notebook: Any, folder: Path, of_kernels: dict[str, Any]) -> Any:
     """Run all cells in a kernel, and end the kernel as Jupyter ends it."""
     client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=200,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        config=Config(KernelManager=of_kernels),
     )
     return client.execute()
 
@@ -46,9 +51,11 @@ def test_the_example_is_a_clean_notebook() -> None:
     assert len(notebook.cells) > len(code) >= 6
 
 
-async def test_the_example_runs_and_leaves_nothing_behind(server: Any, tmp_path: Path) -> None:
+async def test_the_example_runs_and_leaves_nothing_behind(
+    server: Any, tmp_path: Path, of_kernels: dict[str, Any]
+) -> None:
     notebook = nbformat.read(EXAMPLE, as_version=4)
-    await asyncio.to_thread(run, notebook, tmp_path)
+    await asyncio.to_thread(run, notebook, tmp_path, of_kernels)
     printed = "".join(
         output.get("text", "")
         for cell in notebook.cells
@@ -63,13 +70,15 @@ async def test_the_example_runs_and_leaves_nothing_behind(server: Any, tmp_path:
     assert server.tasks() == []
 
 
-async def test_a_kernel_that_ends_without_close_takes_its_workers_along(server: Any, tmp_path: Path) -> None:
+async def test_a_kernel_that_ends_without_close_takes_its_workers_along(
+    server: Any, tmp_path: Path, of_kernels: dict[str, Any]
+) -> None:
     cells = [
         "from hubfleet.workers import MarathonCluster\ncluster = MarathonCluster(n_workers=1, cpus=0.1)",
-        "client = cluster.get_client()\nprint(client.submit(sum, [1, 2]).result(timeout=60))",
+        "client = cluster.get_client()\nprint(client.submit(sum, [1, 2]).result(timeout=90))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    await asyncio.to_thread(run, notebook, tmp_path)
+    await asyncio.to_thread(run, notebook, tmp_path, of_kernels)
     assert notebook.cells[1].outputs[0].text == "3\n"
     assert await server.client.list_apps() == []
     await until(lambda: not server.tasks(), what="its workers end")
@@ -79,7 +88,7 @@ SCRIPT = """
 from hubfleet.workers import MarathonCluster
 cluster = MarathonCluster(n_workers=1, cpus=0.1)
 with cluster.get_client() as client:
-    assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+    assert client.submit(sum, [1, 2]).result(timeout=90) == 3
 {end}
 """
 
@@ -93,7 +102,7 @@ async def test_a_script_that_ends_without_close_takes_its_workers_along(
     ended = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-c", SCRIPT.format(end=end)],
-        timeout=90,
+        timeout=200,
         capture_output=True,
         text=True,
     )
@@ -107,12 +116,12 @@ async def test_a_script_closes_its_cluster_with_with(server: Any) -> None:
 from hubfleet.workers import MarathonCluster
 with MarathonCluster(cpus=0.1) as cluster, cluster.get_client() as client:
     cluster.scale(2)
-    cluster.wait_for_workers(2, timeout=60)
-    print(client.submit(sum, [1, 2]).result(timeout=60), len(cluster.workers), cluster.status.name)
+    cluster.wait_for_workers(2, timeout=90)
+    print(client.submit(sum, [1, 2]).result(timeout=90), len(cluster.workers), cluster.status.name)
 print(cluster.status.name)
 """
     ended = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", script], timeout=90, capture_output=True, text=True
+        subprocess.run, [sys.executable, "-c", script], timeout=200, capture_output=True, text=True
     )
     assert ended.stdout.split() == ["3", "2", "running", "closed"], ended.stderr
     assert server.tasks() == []
