@@ -13,7 +13,7 @@ from distributed import Client, wait
 
 from hubfleet.workers import MarathonCluster
 
-from .conftest import Runs, until
+from .conftest import Runs, kill_tasks, until
 from .test_cluster import has_workers, worker_names
 
 pytestmark = pytest.mark.long
@@ -110,14 +110,12 @@ async def test_a_worker_that_was_replaced_while_others_leave_does_not_spoil_the_
     def verdict(method: str, path: str) -> str:
         if is_kill(path) and not killed:
             # Just before the kill arrives, every worker dies, and the backend starts others.
-            for process in backend.tasks():
-                killed.append(process.pid)
-                process.kill()
+            killed.extend(kill_tasks(backend))
         return "pass"
 
     api.verdict = verdict
     await behind.scale(1)
-    assert len(killed) == 3
+    assert len(killed) >= 3
     await has_workers(behind, 1)
     await until(lambda: behind.marathon_workers.count.instances == 1)
 

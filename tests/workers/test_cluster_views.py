@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Any
 
-import psutil
 from distributed.comm import CommClosedError
 
 from hubfleet.workers import MarathonCluster, logs
 
-from .conftest import until
+from .conftest import kill_tasks, until
 
 
 async def test_logs_of_live_and_dead_workers_with_what_tasks_printed(
     cluster: MarathonCluster, backend: Any
 ) -> None:
     await cluster.scale(2)
-    await cluster.wait_for_workers(2, timeout=60)
+    await cluster.wait_for_workers(2, timeout=100)
     async with cluster.get_client() as client:
         addresses = sorted(cluster.scheduler_info["workers"])
         for number, address in enumerate(addresses):
             await client.submit(print, f"word {number}", workers=[address])
     name = cluster.scheduler_info["workers"][addresses[0]]["name"]
-    for process in psutil.process_iter():
-        if process.pid in {task.pid for task in backend.tasks()} and name in process.environ().values():
-            os.kill(process.pid, signal.SIGKILL)
-    await until(lambda: addresses[0] not in cluster.scheduler_info["workers"], 60)
-    await cluster.wait_for_workers(2, timeout=60)
+    kill_tasks(backend, name)
+    # An address would not tell: a port is given out again.
+    await until(lambda: name not in {each["name"] for each in cluster.scheduler_info["workers"].values()})
+    await cluster.wait_for_workers(2, timeout=100)
     logs = await cluster.get_logs()
     assert "word 0" in logs[name]
     assert "TASK_FAILED" in logs[name]
@@ -45,12 +41,10 @@ async def test_workers_that_leave_while_logs_are_read_are_no_error(
     cluster: MarathonCluster, backend: Any
 ) -> None:
     await cluster.scale(2)
-    await cluster.wait_for_workers(2, timeout=60)
+    await cluster.wait_for_workers(2, timeout=100)
     gone, stays = sorted(cluster.scheduler_info["workers"])
     name = cluster.scheduler_info["workers"][gone]["name"]
-    for process in backend.tasks():
-        if name in process.environ().values():
-            process.kill()  # nobody knows of it yet
+    kill_tasks(backend, name)  # nobody knows of it yet
     found = await cluster.get_logs(cluster=False, scheduler=False, workers=[gone, stays])
     assert found[stays]
     assert "Register worker" in (await cluster.get_logs())["Scheduler"]
@@ -86,7 +80,8 @@ async def test_a_worker_that_never_came_can_be_read_too(arguments: dict[str, Any
 async def test_missing_capacity_is_shown_with_its_reason(arguments: dict[str, Any]) -> None:
     async with MarathonCluster(name="<b>bold</b>", **{**arguments, "cpus": 50}) as cluster:
         await cluster.scale(2)
-        await until(lambda: cluster.marathon_workers.waiting_for, 60, "the reason is known")
+        workers = cluster.marathon_workers
+        await until(lambda: workers.count.waiting == 1 and "cpus" in workers.waiting_for, 60, "why one waits")
         page = cluster._repr_html_()
         assert "1 waiting for room: " in page
         assert "cpus" in page
@@ -102,8 +97,8 @@ async def test_the_widget_scales_and_adapts(arguments: dict[str, Any]) -> None:
         manual, adaptive = scaling.children
         adaptive.children[1].value = 3
         adaptive.children[2].click()
-        await until(lambda: "Adaptive (0 to 3)" in status.value, 30)
+        await until(lambda: "Adaptive (0 to 3)" in status.value)
         manual.children[0].value = 2
         manual.children[1].click()
-        await until(lambda: "Manual" in cluster._scaling_status() and len(cluster.plan) == 2, 30)
-        await until(lambda: "Manual" in status.value, 30)
+        await until(lambda: "Manual" in cluster._scaling_status() and len(cluster.plan) == 2)
+        await until(lambda: "Manual" in status.value)

@@ -14,6 +14,8 @@ from rest import Rest
 from hubfleet.api import labels
 from hubfleet.workers import MarathonCluster
 
+from .conftest import until
+
 
 @pytest.fixture
 def backend(own_backend: RunningBackend) -> RunningBackend:
@@ -31,10 +33,10 @@ async def test_forked_workers_compute_over_tls_and_scale_without_loss(
         assert cluster.scheduler_address.startswith("tls://")
         # The first makes the template, and is executed itself.
         await cluster.scale(1)
-        await client.wait_for_workers(1, timeout=30)
+        await client.wait_for_workers(1, timeout=90)
         await wait_until(lambda: template()["ready"], "the template is there")
         await cluster.scale(4)
-        await client.wait_for_workers(4, timeout=30)
+        await client.wait_for_workers(4, timeout=90)
         assert template()["forked"] == 3, template()
         futures = client.map(lambda x: x * x, range(200), pure=False)
         seeds = await client.run(lambda: __import__("random").random())
@@ -47,7 +49,7 @@ async def test_a_label_has_workers_executed(backend: Any, arguments: dict[str, A
     forbidden = {labels.PREFORK: "false"}
     async with MarathonCluster(**arguments, labels=forbidden) as cluster, cluster.get_client() as client:
         await cluster.scale(1)
-        await client.wait_for_workers(1, timeout=30)
+        await client.wait_for_workers(1, timeout=90)
         found = template_of(backend.state_dir, "worker")
         assert (found["pid"], found["forked"], found["executed"]) == (None, 0, 0)
 
@@ -62,13 +64,14 @@ async def test_a_forked_nanny_starts_its_worker_and_replaces_it(backend: Any) ->
         environment = {"MALLOC_TRIM_THRESHOLD_": "65536", **single, "SCHEDULER": scheduler.address}
         command = 'exec python -m distributed.cli.dask_worker "$SCHEDULER" --nanny --no-dashboard'
         await rest.create("/first", command, env=environment, mem=1024)
-        await client.wait_for_workers(1, timeout=30)
+        await client.wait_for_workers(1, timeout=90)
         await wait_until(lambda: template_of(backend.state_dir, "worker")["ready"], "the template is there")
         await rest.create("/second", command, env=environment, mem=1024)
-        await client.wait_for_workers(2, timeout=30)
+        await client.wait_for_workers(2, timeout=90)
         assert template_of(backend.state_dir, "worker")["forked"] == 1
         before = await client.run(os.getpid)
-        await client.restart_workers(list(before))
+        await client.restart_workers(list(before), timeout=90)
+        await until(lambda: len(scheduler.running) == len(scheduler.workers) == 2)
         after = await client.run(os.getpid)
         assert len(after) == 2
         assert not set(before.values()) & set(after.values())

@@ -73,7 +73,7 @@ async def test_the_other_end_of_a_connection_that_is_gone_is_nobodys() -> None:
 
 def status_of(port: int, host: str = "127.0.0.1") -> int | None:
     try:
-        return requests.get(f"http://{host}:{port}/health", timeout=20).status_code
+        return requests.get(f"http://{host}:{port}/health", timeout=60).status_code
     except requests.exceptions.ConnectionError:
         return None
 

@@ -31,7 +31,7 @@ async def test_a_worker_that_stays_works_on_however_late_it_hears_that_it_was_to
         result = client.submit(time.sleep, 0.3)
         await until(lambda: worker.state.executing_count)
         # It is retired, as it holds nothing yet; then it holds a result, which no other can take.
-        drained = await retire.drain(asked, ["only"], {"only": [worker.address]}, seconds=5, force=True)
+        drained = await retire.drain(asked, ["only"], {"only": [worker.address]}, seconds=60, force=True)
         assert not drained.tasks
         assert "could-not-retire" in str(scheduler.get_events("all"))
         await result

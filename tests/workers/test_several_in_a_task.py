@@ -24,7 +24,7 @@ async def test_scale_and_what_is_shown_count_workers_and_whole_tasks_come_and_go
 ) -> None:
     await pairs.scale(3)  # as many tasks as hold them
     assert pairs.marathon_workers.count.instances == 2
-    await pairs.wait_for_workers(4, timeout=60)
+    await pairs.wait_for_workers(4, timeout=100)
     await until(lambda: pairs.plan == pairs.observed and len(pairs.plan) == 4, 60)
     state = pairs.group_states()["default"]
     assert (state.count, state.hint) == ("4", "")
@@ -45,8 +45,9 @@ async def test_scale_and_what_is_shown_count_workers_and_whole_tasks_come_and_go
 async def test_adaptive_scaling_counts_workers_too(pairs: MarathonCluster, runs: Runs) -> None:
     adaptive = pairs.adapt(minimum=0, maximum=5, interval="100ms", target_duration="200ms")
     async with Client(pairs, asynchronous=True) as client:
-        results = client.map(runs.counting(pause=0.2), range(30))
-        await until(lambda: len(pairs.observed) == 4, 60, "what whole tasks have within the bound")
+        results = client.map(runs.counting(held=True), range(30))
+        await until(lambda: len(pairs.observed) == 4, 100, "what whole tasks have within the bound")
+        runs.let_go()
         assert pairs.group_states()["default"].bounds == (0, 5)
         assert await client.gather(results) == [number * number for number in range(30)]
         del results

@@ -13,7 +13,7 @@ from hubfleet.workers.counting import WAITING
 from hubfleet.workers.states import GroupState
 from hubfleet.workers.waiting import WorkersMissing, what_is_missing
 
-from .conftest import GROUP
+from .conftest import GROUP, until
 from .test_cluster import has_workers
 
 RUNNING = "TASK_RUNNING"
@@ -25,6 +25,7 @@ async def test_workers_without_room_are_missed_with_the_backends_reason(
     reason = r"arrived after 0.1: 1 waiting for room: .*50 cpus"
     async with MarathonCluster(n_workers=2, **{**arguments, "cpus": 50}) as cluster:
         await has_workers(cluster, 1)
+        await until(lambda: "50 cpus" in cluster.marathon_workers.waiting_for, what="why the other waits")
         with pytest.raises(WorkersMissing, match=f"Only 1/2 workers {reason}"):
             await cluster.wait_for_workers(2, timeout=0.1)
         async with cluster.get_client() as client:

@@ -43,7 +43,7 @@ async def test_a_group_adapts_to_the_tasks_that_are_for_it(cluster: MarathonClus
     async with cluster.get_client() as client:
         assert await client.submit(lambda: 1, resources={"GPU": 1}) == 1
         assert not of_group(cluster, "default")
-        await until(lambda: not cluster.groups["gpu"].workers, 60, "it goes again")
+        await until(lambda: not (cluster.groups["gpu"].workers or of_group(cluster, "gpu")), what="it goes")
         assert await client.submit(lambda: 2) == 2
         assert not of_group(cluster, "gpu")
     assert "gpu" in cluster._repr_html_()

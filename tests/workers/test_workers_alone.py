@@ -14,7 +14,7 @@ from hubfleet.api.errors import Locked, NotFound
 from hubfleet.workers import MarathonWorkers
 from hubfleet.workers.place import backend_client, credential_of
 
-from .conftest import GROUP, until
+from .conftest import GROUP, kill_tasks, until
 
 NOWHERE = {"marathon": "http://127.0.0.1:1", "token": "", "group": "/dask"}
 
@@ -28,7 +28,7 @@ def test_a_script_scales_workers_for_its_cluster_and_waits_for_each_step(backend
         ) as workers,
     ):
         assert workers.scale(2) == 2
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=90)
         assert client.submit(sum, [1, 2], resources={"GPU": 1}).result(60) == 3
         names = [str(worker["name"]) for worker in client.scheduler_info()["workers"].values()]
         assert workers.scale_down(names[:1]) == names[:1]
@@ -61,16 +61,30 @@ async def test_a_coroutine_awaits_each_step(backend: Any) -> None:
             await backend.client.get_app(workers.app_id)
 
 
-async def test_the_name_of_workers_that_are_just_ending_is_waited_for(backend: Any) -> None:
-    app = App(id=f"{GROUP}/mine/workers", cmd=STUBBORN, cpus=0.1, mem=1, task_kill_grace_period_seconds=1)
+async def test_the_name_of_workers_that_are_just_ending_is_waited_for(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App(id=f"{GROUP}/mine/workers", cmd=STUBBORN, cpus=0.1, mem=1, task_kill_grace_period_seconds=100)
+    create, refused = backend.client.transport.create_app, 0
+
+    def counted(app_id: str, app: App) -> Any:
+        nonlocal refused
+        try:
+            return create(app_id, app)
+        except Locked:
+            refused += 1
+            raise
+
+    monkeypatch.setattr(backend.client.transport, "create_app", counted)
     await backend.client.create_app(app)
     await backend.deaf(1)
     async with Scheduler(host="127.0.0.1", dashboard_address=":0") as scheduler:
         await backend.client.delete_app(app.id)
-        with pytest.raises(Locked):
-            await backend.client.create_app(app)
         workers = MarathonWorkers(scheduler, backend.client, group=GROUP, name="mine", cpus=0.1)
-        await workers.start(1)
+        starting = asyncio.ensure_future(workers.start(1))
+        await until(lambda: refused, what="the name is not free yet")
+        kill_tasks(backend)
+        await starting
         await until(lambda: len(scheduler.workers) == 1, 60, "a worker")
         await workers.close()
 
@@ -147,8 +161,7 @@ async def test_what_becomes_of_the_workers_is_known_without_asking(
             (first,) = await until(lambda: list(scheduler.workers.values()), 60)
             wait = "1 of 2 alive, the others wait for "
             await until(lambda: wait in repr(workers) and "cpus" in repr(workers), 60, "it says why")
-            for process in backend.tasks():
-                process.kill()
+            kill_tasks(backend)
             await until(lambda: "a worker ended badly and is replaced" in caplog.text, 60, "it is told")
             await until(lambda: first.name not in workers.count.states and workers.count.states, 60)
             await backend.client.update_app(workers.app_id, {"instances": 1}, force=True)

@@ -47,7 +47,7 @@ def run_command(options: WorkerOptions, environment: dict[str, str]) -> list[str
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=100,
     )
     found = json.loads(ran.stdout)
     assert isinstance(found, list)

@@ -68,8 +68,9 @@ async def test_a_cluster_that_begins_with_too_many_has_as_many_as_are_allowed(
 
 
 async def test_adaptive_scaling_takes_what_is_allowed_and_is_not_a_nuisance(
-    of_alice: dict[str, Any], caplog: pytest.LogCaptureFixture
+    of_alice: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hubfleet.workers.adaptive._HOLD_FIRST", 1000.0)  # so long does no test take
     async with MarathonCluster(**of_alice) as cluster:
         asked: list[int] = []
         update = cluster.marathon_workers.marathon.update_app
@@ -98,6 +99,6 @@ async def test_who_has_no_room_at_all_is_told_and_gets_it_when_there_is(
         assert "there will be 0 workers and not 2: " in caplog.text
         assert f"4 by {other.id}" in caplog.text
         await site.backend.client.delete_app(other.id)
-        await until(lambda: not site.backend.tasks())
+        await site.admin.deployed()  # those that still end are counted, too
         await cluster.scale(2)
         await has_workers(cluster, 2)
