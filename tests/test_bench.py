@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -98,13 +99,13 @@ async def test_a_way_that_had_no_turn_that_counts_has_one_whatever_the_time() ->
 
 
 async def test_what_a_phase_takes_too_much_or_leaves_falls_on_those_to_come() -> None:
-    part, left = Part("x", "", seed=3, seconds=1000), []
-    part._begun -= 200  # as if what comes before the phases had taken so long
-    part._ends_at -= 200
+    part, left = Part("x", "", seed=3, seconds=100_000), []
+    part._begun -= 20_000  # as if what comes before the phases had taken so long
+    part._ends_at -= 20_000
     for share in (0.5, 0.25, 0.25):
         async with part.phase("one", share):
             left.append(part.seconds_left)
-    assert left == pytest.approx([400, 400, 800], abs=10), "nothing was done in any of them"
+    assert left == pytest.approx([40_000, 40_000, 80_000], abs=500), "nothing was done in any of them"
 
 
 async def test_a_phase_that_takes_too_long_fails_alone_and_has_let_go_of_what_it_held(tmp_path: Path) -> None:
@@ -232,6 +233,9 @@ def test_the_processor_time_of_another_process_is_read_finely() -> None:
             begun = cpu_of(process.pid)
             deadline = time.monotonic() + 60
             while cpu_of(process.pid) < begun + 0.05:
+                assert time.monotonic() < deadline
+            process.send_signal(signal.SIGSTOP)  # or it would go on between the two looks
+            while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
                 assert time.monotonic() < deadline
             ticks = psutil.Process(process.pid).cpu_times()
             assert cpu_of(process.pid) == pytest.approx(ticks.user + ticks.system, abs=0.05)

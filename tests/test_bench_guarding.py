@@ -17,11 +17,19 @@ from guarding import remove_abandoned
 
 BENCH = Path(__file__).parents[1] / "bench"
 
+# The seconds of a script that waits are counted from there, however long it took to come so far.
 RUNNER = """
-import json, sys
+import json, os, pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
 import guarding
 guarding.GRACE_SECONDS = float(sys.argv[4])
+waits, wait = pathlib.Path(sys.argv[5]), guarding._wait
+HOW = os.WEXITED | os.WNOHANG | os.WNOWAIT
+def wait_from_there(process, ends_at, seconds):
+    while not waits.exists() and os.waitid(os.P_PID, process.pid, HOW) is None:
+        time.sleep(0.02)
+    return wait(process, time.monotonic() + seconds, seconds)
+guarding._wait = wait_from_there
 guarding.adopt_orphans()
 outcome = guarding.guarded([sys.executable, sys.argv[2]], float(sys.argv[3]))
 print(json.dumps(vars(outcome)), flush=True)
@@ -30,6 +38,8 @@ SCRIPT = """
 import asyncio, os, pathlib, subprocess, sys, tempfile
 sys.path.insert(0, {bench!r})
 from measuring import Part, run
+
+waits = pathlib.Path({into!r} + ".waits")
 
 async def main():
     part = Part("x", "", into=pathlib.Path({into!r}))
@@ -58,7 +68,8 @@ class Running:
         self.into = folder / "x.json"
         script = folder / "script.py"
         script.write_text(SCRIPT.format(bench=str(BENCH), into=str(self.into), then=then))
-        command = [sys.executable, "-c", RUNNER, str(BENCH), str(script), str(seconds), str(grace)]
+        waits = f"{self.into}.waits"
+        command = [sys.executable, "-c", RUNNER, str(BENCH), str(script), str(seconds), str(grace), waits]
         environment = {**os.environ, "TMPDIR": str(folder)}
         self.runner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         self.processes: list[psutil.Process] = []
@@ -125,7 +136,7 @@ def test_folders_of_runs_that_were_killed_are_removed_by_the_next(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
-FOR_EVER = "await asyncio.Event().wait()"
+FOR_EVER = "waits.touch(); await asyncio.Event().wait()"
 
 
 def test_what_a_script_leaves_is_ended_and_told(folder: Path) -> None:
@@ -145,10 +156,10 @@ def test_a_script_that_breaks_is_told(folder: Path) -> None:
 
 
 def test_a_script_that_takes_too_long_is_told_to_end_and_keeps_its_figures(folder: Path) -> None:
-    running = Running(folder, FOR_EVER, seconds=3)
+    running = Running(folder, FOR_EVER, seconds=1)
     running.begun()
     outcome = running.outcome()
-    assert outcome["failure"] == "it was not done in 3 s, and was told to end"
+    assert outcome["failure"] == "it was not done in 1 s, and was told to end"
     assert not outcome["interrupted"]
     assert running.ended_by_itself
     assert running.kept()["figures"]
@@ -157,10 +168,10 @@ def test_a_script_that_takes_too_long_is_told_to_end_and_keeps_its_figures(folde
 
 def test_a_script_that_does_not_end_when_told_is_killed(folder: Path) -> None:
     deaf = "import signal, time; asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM); "
-    deaf += "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
-    running = Running(folder, deaf, seconds=3, grace=0.2)
+    deaf += "signal.signal(signal.SIGTERM, signal.SIG_IGN); waits.touch(); time.sleep(1000)"
+    running = Running(folder, deaf, seconds=1, grace=0.2)
     running.begun()
-    assert running.outcome()["failure"] == "it was not done in 3 s, and was told to end"
+    assert running.outcome()["failure"] == "it was not done in 1 s, and was told to end"
     assert not running.ended_by_itself
     assert running.kept()["figures"]
 

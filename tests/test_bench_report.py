@@ -134,7 +134,7 @@ folder = pathlib.Path(sys.argv[2])
 import run
 run.HERE, run.UNFINISHED, run.RESULTS = folder, folder / "unfinished", folder / "results"
 run.write_page = lambda: "the page"
-run.BENCHES = {name: run.Seconds(20, 20) for name in ("good", "broken", "slow")}
+run.BENCHES = {name: run.Seconds(60, 60) for name in ("good", "broken", "slow")}
 sys.argv[1:] = sys.argv[3:]
 run.main()
 """
@@ -178,7 +178,7 @@ class Bench:
 def test_a_run_is_one_file_in_which_a_broken_script_has_its_place(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     process = bench.begin("--seed=5")
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=200)
     assert process.returncode == 0, told
     found = bench.results("results/*-quick.json")
     assert set(found["parts"]) == {"good", "broken", "slow"}
@@ -194,7 +194,7 @@ def test_a_run_is_one_file_in_which_a_broken_script_has_its_place(tmp_path: Path
 
 def test_a_run_of_some_scripts_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    told, _ = bench.begin("good").communicate(timeout=60)
+    told, _ = bench.begin("good").communicate(timeout=200)
     found = bench.results("unfinished/*.json")
     assert found["benches"]["slow"]["ended"] == "it was not run"
     assert not (tmp_path / "results").exists()
@@ -203,7 +203,7 @@ def test_a_run_of_some_scripts_is_not_taken_for_a_whole_one(tmp_path: Path) -> N
 
 def test_a_script_that_there_is_not_is_refused(tmp_path: Path) -> None:
     process = Bench(tmp_path).begin("fast")
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     assert told == "there is no bench fast; there are good, broken, slow\n"
 
@@ -211,12 +211,12 @@ def test_a_script_that_there_is_not_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_keeps_what_it_has(tmp_path: Path) -> None:
     bench = Bench(tmp_path, slow="await asyncio.Event().wait()")
     process = bench.begin()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (tmp_path / "slow.begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=200)
     assert process.returncode == 1, told
     found = bench.results("unfinished/*.json")
     assert found["benches"]["slow"]["ended"] == "the bench was interrupted (SIGINT)"

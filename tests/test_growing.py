@@ -99,10 +99,11 @@ async def test_a_size_that_takes_too_long_is_not_reached() -> None:
     ]
 
 
-async def test_a_size_has_no_more_time_than_is_left_to_the_script() -> None:
-    part = Growth("x", "", seed=1, seconds=0.1)
+async def test_a_size_has_no_more_time_than_is_left_to_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Growth, "seconds_to_spare", 0.1)
+    part = Growth("x", "", seed=1)
     await climbed(part, None, 10)
-    assert part.record()["reached"][0]["gave"].startswith("10: not done within 0.")
+    assert part.record()["reached"][0]["gave"] == "10: not done within 0.1 s (5 were made)"
 
 
 async def test_a_size_that_takes_the_machines_memory_is_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
