@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CONFIGURATION = Path(__file__).resolve().parent.parent / "jupyterhub_config.py"
-START_SECONDS, STOP_SECONDS = 60.0, 90.0
+START_SECONDS, STOP_SECONDS = 120.0, 90.0
 BACKEND_SECONDS = 45.0  # the hub looks after its services every 30 s
 LEAST_DISK_BYTES = 50_000_000  # databases, logs and a few notebooks
 
