@@ -5,7 +5,11 @@ from __future__ import annotations
 import shutil
 
 from hub import Hub
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
+
+PATIENCE = 120_000
+"""Milliseconds for whatever is to come to be on a page; the machine may be busy."""
+expect.set_options(timeout=PATIENCE)
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [

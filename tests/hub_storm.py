@@ -20,7 +20,7 @@ from warm_hub import WarmHub
 
 from hubfleet.api import labels
 
-SETTLED_SECONDS = 90.0
+SETTLED_SECONDS = 240.0
 _GONE = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
 Server = tuple[str, str]

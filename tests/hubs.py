@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +20,10 @@ ADMIN_TOKEN = secrets.token_hex(16)
 
 _EXTRA = f"""
 exec(compile(open({str(CONFIGURATION)!r}).read(), {str(CONFIGURATION)!r}, "exec"))
-c.Spawner.start_timeout = 240  # seconds; on a busy machine a server is not there within the usual 60
+# Seconds; on a busy machine a server is not there within the usual 60, nor what takes a moment within 10.
+c.Spawner.start_timeout = 240
+c.Spawner.http_timeout = 120
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 60, "slow_stop_timeout": 60}}
 c.JupyterHub.services.append({{"name": "tests", "api_token": {ADMIN_TOKEN!r}}})
 c.JupyterHub.load_roles = [
     {{
@@ -39,13 +44,13 @@ class AdminOf:
     def __call__(self, method: str, path: str, **arguments: object) -> requests.Response:
         headers = {"Authorization": f"token {ADMIN_TOKEN}"}
         return requests.request(
-            method, f"{self._hub.url}/hub/api{path}", headers=headers, timeout=60, **arguments
+            method, f"{self._hub.url}/hub/api{path}", headers=headers, timeout=120, **arguments
         )
 
     def backend(self, method: str, path: str, **arguments: object) -> requests.Response:
         headers = {"Authorization": f"token {self._hub.backend_token}"}
         return requests.request(
-            method, f"{self._hub.backend_url}{path}", headers=headers, timeout=30, **arguments
+            method, f"{self._hub.backend_url}{path}", headers=headers, timeout=60, **arguments
         )
 
     def server_of(self, name: str, server: str = "") -> dict[str, Any] | None:
@@ -80,7 +85,7 @@ class AdminOf:
         answer = requests.get(
             f"{self._hub.url}{found['url']}api/me",
             headers={"Authorization": f"token {self.token_of(name)}"},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["identity"]["username"])
@@ -106,6 +111,37 @@ def has_template(hub: Hub, seconds: float = 120) -> dict[str, Any]:
         assert time.monotonic() < deadline, template
         time.sleep(0.02)
     return template
+
+
+def running(*words: str) -> list[psutil.Process]:
+    """The processes whose command line holds all words; other tests' are among them if these do not tell."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words) and not is_gone(process):
+                found.append(process)
+    return found
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, whether or not anybody has taken note of it."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE) or not process.is_running()
+    except psutil.Error:
+        return True
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill processes of which one would replace another that it sees killed; return when they are gone."""
+    for signum in (signal.SIGSTOP, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.Error):
+                process.send_signal(signum)
+    deadline = time.monotonic() + 60
+    while not all(map(is_gone, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def processes_of(state: Path) -> list[str]:

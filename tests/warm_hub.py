@@ -142,7 +142,7 @@ class WarmHub:
 
     async def visit(self, path: str) -> requests.Response:
         """Send a request as people do, through the proxy."""
-        return await asyncio.to_thread(requests.get, self.url + path, allow_redirects=False, timeout=10)
+        return await asyncio.to_thread(requests.get, self.url + path, allow_redirects=False, timeout=60)
 
     async def routes(self) -> dict[str, str]:
         """Return where the proxy sends the requests of users' servers, by path."""
@@ -150,7 +150,7 @@ class WarmHub:
             requests.get,
             f"http://127.0.0.1:{self._proxy_api}/api/routes",
             headers={"Authorization": "token the proxy of the tests"},
-            timeout=10,
+            timeout=60,
         )
         found = answer.json()
         return {path: route["target"] for path, route in found.items() if path.startswith("/user/")}
@@ -168,12 +168,12 @@ class WarmHub:
         self._nursery.stdin.flush()
         self.pid = int(self._nursery.stdout.readline())
 
-    async def start(self, seconds: float = 60) -> None:
+    async def start(self, seconds: float = 120) -> None:
         """Start the hub, and return when its API answers."""
         self.begin()
         await self.answers(seconds)
 
-    async def answers(self, seconds: float = 60) -> None:
+    async def answers(self, seconds: float = 120) -> None:
         """Return when the hub's API answers."""
         deadline = time.monotonic() + seconds
         while True:

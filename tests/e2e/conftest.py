@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browsing import ARGUMENTS, BROWSER
+from browsing import ARGUMENTS, BROWSER, PATIENCE
 from hub import Hub
 from hubs import AdminOf, make_hub
 from playwright.async_api import Browser, Page, async_playwright
@@ -55,5 +55,5 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def page(browser: Browser) -> Page:
     page = await browser.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE)
     return page

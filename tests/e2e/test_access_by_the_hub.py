@@ -28,7 +28,7 @@ class UserOf:
 
     def __call__(self, method: str, path: str, **arguments: Any) -> requests.Response:
         return requests.request(
-            method, f"{self._hub.backend_url}{path}", headers=self._headers, timeout=30, **arguments
+            method, f"{self._hub.backend_url}{path}", headers=self._headers, timeout=60, **arguments
         )
 
 
@@ -84,7 +84,7 @@ async def test_a_backend_that_no_hub_started_asks_the_one_that_it_is_told_of(
     try:
         await backend.start()
         for app_id, status in (("/jupyter/dora/dask/c", 201), ("/jupyter/emil/dask/c", 403)):
-            answer = requests.post(f"{backend.url}/v2/apps", json=app(app_id), headers=headers, timeout=30)
+            answer = requests.post(f"{backend.url}/v2/apps", json=app(app_id), headers=headers, timeout=60)
             assert answer.status_code == status, answer.text
     finally:
         await backend.destroy()
@@ -99,7 +99,7 @@ def test_a_token_that_may_do_less_runs_nothing(hub: Hub, tokens: dict[str, str])
 def test_nobody_without_a_known_token(hub: Hub) -> None:
     for headers in ({}, {"Authorization": "token 0123456789abcdef0123456789abcdef"}):
         for path in ("/v2/apps", "/v2/events", "/v2/info", "/v2/queue", "/v2/deployments"):
-            answer = requests.get(f"{hub.backend_url}{path}", headers=headers, timeout=30)
+            answer = requests.get(f"{hub.backend_url}{path}", headers=headers, timeout=60)
             assert answer.status_code == 401, path
             assert "token" in answer.json()["message"]
 

@@ -119,7 +119,7 @@ def test_each_server_runs_as_its_users_account_and_reaches_no_others_files(hub: 
             f"{hub.url}/user/{name}/api/contents/mine.txt",
             json={"type": "file", "format": "text", "content": "x"},
             headers={"Authorization": f"token {admin.token_of(name)}"},
-            timeout=30,
+            timeout=60,
         )
         assert answer.status_code == 201, answer.text
         home = Path(process.environ()["HOME"])

@@ -10,7 +10,7 @@ from typing import Any
 import jupyterhub
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from browsing import log_in
+from browsing import PATIENCE, log_in
 from hub import Hub
 from hubs import AdminOf, make_hub
 from playwright.async_api import Browser, Locator, Page, expect
@@ -106,7 +106,7 @@ async def test_by_the_keyboard_alone_a_server_of_ones_choice_starts(
     assert (app["cpus"], app["mem"], app["env"]["CHOSEN"]) == (2, 2000, "r+c")
 
     admin("DELETE", "/users/keyboard/server")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while admin("GET", "/users/keyboard").json()["servers"]:
             await asyncio.sleep(0.1)
     await page.goto(f"{hub.url}/hub/spawn")
@@ -159,6 +159,7 @@ async def test_without_javascript_a_server_of_ones_choice_starts(
     browser: Browser, hub: Hub, admin: AdminOf
 ) -> None:
     context = await browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     await log_in(page, hub, "scriptless")
     await page.goto(f"{hub.url}/hub/spawn")
@@ -167,7 +168,7 @@ async def test_without_javascript_a_server_of_ones_choice_starts(
     await page.get_by_label("Another image").fill("site/geo:3")
     await page.get_by_role("button", name="Start").click()
     await page.wait_for_url(re.compile("spawn-pending|/user/scriptless"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(200):
         while not admin("GET", "/users/scriptless").json()["server"]:
             await asyncio.sleep(0.1)
     assert app_of(admin, "scriptless")["env"]["CHOSEN"] == "site/geo:3"
@@ -177,6 +178,7 @@ async def test_without_javascript_a_server_of_ones_choice_starts(
 async def test_the_page_is_accessible(browser: Browser, hub: Hub, scheme: Any) -> None:
     """By axe-core's rules, contrast among them. What is around our part of the page is JupyterHub's."""
     context = await browser.new_context(color_scheme=scheme)
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     await log_in(page, hub, f"sees-{scheme}")
     await page.goto(f"{hub.url}/hub/spawn")
@@ -190,6 +192,7 @@ async def test_the_page_is_accessible(browser: Browser, hub: Hub, scheme: Any) -
         await page.get_by_label("Another image").fill("evil/root")
         await page.get_by_role("button", name="Start").click()
         await expect(page.get_by_role("alert").first).to_be_visible()
+        await page.wait_for_load_state()
 
     group = page.get_by_role("group", name="Which server?")
     await expect(group.get_by_role("radio", name="Large")).to_have_accessible_description(

@@ -9,7 +9,7 @@ from person import Person
 MAKE = """
 from hubfleet.workers import MarathonCluster
 cluster = MarathonCluster(n_workers=1, cpus=0.1)
-cluster.wait_for_workers(1, timeout=60)
+cluster.wait_for_workers(1, timeout=110)
 print(cluster.dashboard_link)
 """
 

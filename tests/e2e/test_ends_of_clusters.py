@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from hub import Hub
+from hubs import processes_of
 from person import Kernel, Person
 
 pytestmark = pytest.mark.long
@@ -18,10 +19,10 @@ pytestmark = pytest.mark.long
 CLUSTER = """
 import os
 from hubfleet.workers import MarathonCluster
-cluster = MarathonCluster(n_workers=1, cpus=0.1, lease_seconds=3, silence_logs=False)
+cluster = MarathonCluster(n_workers=1, cpus=0.1, lease_seconds=LEASE, silence_logs=False)
 client = cluster.get_client()
-client.wait_for_workers(1, timeout=60)
-assert client.submit(sum, [1, 2]).result(timeout=60) == 3
+client.wait_for_workers(1, timeout=110)
+assert client.submit(sum, [1, 2]).result(timeout=110) == 3
 print(os.getpid())
 print(os.environ["JUPYTERHUB_API_TOKEN"])
 print(cluster.security.tls_worker_key.splitlines()[1])
@@ -43,7 +44,7 @@ def workers(hub: Hub) -> list[int]:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -59,14 +60,14 @@ def start(person: Person) -> None:
     person.open_server()
 
 
-def begin(person: Person) -> tuple[Kernel, list[str]]:
+def begin(person: Person, lease_seconds: int) -> tuple[Kernel, list[str]]:
     kernel = person.start_kernel()
-    return kernel, kernel.run(CLUSTER).split()
+    return kernel, kernel.run(f"LEASE = {lease_seconds}\n{CLUSTER}").split()
 
 
 def leave(person: Person, hub: Hub) -> set[str]:
     """Begin a cluster in a kernel that goes on without its notebook; return the cluster's secrets."""
-    kernel, (_, *secrets) = begin(person)
+    kernel, (_, *secrets) = begin(person, 3600)  # its lease does not end it
     kernel.close()
     assert workers(hub)
     return set(secrets)
@@ -84,7 +85,7 @@ def test_clusters_end_with_kernel_server_and_hub_and_no_secret_is_logged(
     start(person)
     secrets: set[str] = {hub.backend_token}
 
-    kernel, (pid, token, key) = begin(person)
+    kernel, (pid, token, key) = begin(person, 10)
     secrets |= {token, key}
     assert workers(hub)
     os.kill(int(pid), signal.SIGKILL)
@@ -99,6 +100,7 @@ def test_clusters_end_with_kernel_server_and_hub_and_no_secret_is_logged(
     secrets |= leave(person, hub)
     hub.stop()
     none_left(hub)
+    eventually(lambda: not processes_of(hub.state))
 
     logs = {file: file.read_bytes() for file in written_by(hub)}
     assert any(b"DEBUG" in text or b"[D " in text for text in logs.values())

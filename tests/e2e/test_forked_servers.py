@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 
 def test_users_work_on_servers_that_were_forked(own_hub: Callable[[str], Hub]) -> None:
     hub = own_hub("")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     for forked, name in enumerate(["ann", "bob", "cleo"]):
         person = Person(hub.url, name, hub.password)
         person.login()

@@ -12,9 +12,9 @@ from hub_storm import HubStorm
 from stand_in import stand_in_command
 from warm_hub import WarmHub
 
-pytestmark = pytest.mark.long
-
 ROUNDS = int(os.environ.get("HUBFLEET_HUB_KILL_ROUNDS", "12"))
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(60 * ROUNDS)]
 
 
 async def test_nothing_is_lost_whenever_the_hub_is_killed(

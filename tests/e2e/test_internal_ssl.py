@@ -70,14 +70,14 @@ async def test_a_server_gets_its_certificates_and_nobody_else_does(own_hub: Call
         cafile=str(hub.state / "certificates/notebooks-ca/notebooks-ca.crt")
     )
     with pytest.raises((urllib.error.URLError, ssl.SSLError, ConnectionError)) as refused:
-        urllib.request.urlopen(address, context=stranger, timeout=10)
+        urllib.request.urlopen(address, context=stranger, timeout=60)
     assert not isinstance(refused.value, urllib.error.HTTPError)
     assert secret not in str(app["cmd"])
 
     # The backend, a service of the same hub, still knows whose token it sees.
     token = admin.token_of("alice")
     mine = requests.get(
-        f"{hub.backend_url}/v2/apps", headers={"Authorization": f"token {token}"}, timeout=30
+        f"{hub.backend_url}/v2/apps", headers={"Authorization": f"token {token}"}, timeout=60
     ).json()["apps"]
     assert [each["id"] for each in mine] == ["/jupyter/alice/notebook"]
 
@@ -85,6 +85,8 @@ async def test_a_server_gets_its_certificates_and_nobody_else_does(own_hub: Call
         HTTPRequest(
             f"ws://{urlsplit(hub.url).netloc}/user/alice/api/events/subscribe",
             headers={"Authorization": f"token {token}"},
+            connect_timeout=60,
+            request_timeout=60,
         )
     )
     channel.close()

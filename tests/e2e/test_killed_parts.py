@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
 import requests
 from hub import Hub
-from hubs import make_hub
+from hubs import is_gone, kill_all, make_hub, running
 from person import Person
 
 pytestmark = pytest.mark.long
@@ -24,32 +25,24 @@ def eventually(condition: Callable[[], object], seconds: float, what: str) -> No
         time.sleep(0.05)
 
 
-def part(hub: Hub, *words: str) -> list[psutil.Process]:
-    """The processes of this hub's state whose command line holds all words."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            line = " ".join(process.cmdline())
-            if all(word in line for word in words) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def server_process(hub: Hub) -> psutil.Process:
-    found = [
-        process
-        for process in part(hub, "jupyterhub-singleuser")
-        if str(hub.state) in process.environ().get("MESOS_SANDBOX", "")
-    ]
+    found = []
+    for process in running("jupyterhub-singleuser"):
+        with suppress(psutil.Error):  # of those of other tests, which come and go
+            if str(hub.state) in process.environ().get("MESOS_SANDBOX", ""):
+                found.append(process)
     assert len(found) == 1
     return found[0]
 
 
+def backend_of(hub: Hub) -> list[psutil.Process]:
+    """The backend, and the front that replaces it."""
+    return running("backend --managed", str(hub.state))
+
+
 def reachable(hub: Hub, name: str) -> bool:
     try:
-        answer = requests.get(f"{hub.url}/user/{name}/api", timeout=5, allow_redirects=False)
+        answer = requests.get(f"{hub.url}/user/{name}/api", timeout=60, allow_redirects=False)
         return answer.status_code == 200 and "version" in answer.json()
     except (OSError, ValueError):
         return False
@@ -74,35 +67,37 @@ def served(lasting: Hub) -> tuple[Hub, Person, psutil.Process]:
     person.login()
     if not (person.server() or {}).get("ready"):
         person.start_server()
-    eventually(lambda: (person.server() or {}).get("ready"), 60, "the server")
+    eventually(lambda: (person.server() or {}).get("ready"), 240, "the server")
     return hub, person, server_process(hub)
 
 
 def test_the_backend_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, person, process = served
-    for each in part(hub, "backend --managed", str(hub.state)):
-        if each.parent() is not None and "--managed" in " ".join(each.parent().cmdline()):
-            each.kill()
-            each.wait(10)
+    both = backend_of(hub)
+    [front] = [each for each in both if each.ppid() not in {other.pid for other in both}]
+    [backend] = [each for each in both if each.ppid() == front.pid]
+    front.suspend()  # it would replace the backend at once
+    backend.kill()
+    eventually(lambda: is_gone(backend), 60, "the end of the backend")
     assert not hub.backend_answers()
     assert (person.server() or {}).get("ready"), "unknown is not stopped"
     assert reachable(hub, "carol"), "nobody needs the backend to reach a server that runs"
-    eventually(lambda: hub.backend_answers(), 20, "an answer of the new backend")
+    front.resume()
+    eventually(lambda: hub.backend_answers(), 60, "an answer of the new backend")
     assert server_process(hub).pid == process.pid
     person.stop_server()
-    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
 
 
 def test_the_backend_and_the_service_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, person, process = served
-    for each in part(hub, "backend --managed", str(hub.state)):
-        each.kill()
+    kill_all(backend_of(hub))
     # The hub looks after its services every 30 s; meanwhile it polls the server each second.
-    assert hub.wait_for_backend()
+    eventually(lambda: hub.backend_answers(), 120, "an answer of the new backend")
     assert server_process(hub).pid == process.pid
     assert (person.server() or {}).get("ready")
     person.stop_server()
-    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
 
 
 def test_a_hub_without_its_backend_ends_and_the_next_one_tidies_up(own_hub: Callable[[str], Hub]) -> None:
@@ -115,29 +110,27 @@ def test_a_hub_without_its_backend_ends_and_the_next_one_tidies_up(own_hub: Call
     person = Person(hub.url, "carol", hub.password)
     person.login()
     person.start_server()
-    eventually(lambda: (person.server() or {}).get("ready"), 60, "the server")
+    eventually(lambda: (person.server() or {}).get("ready"), 240, "the server")
     process = server_process(hub)
-    for each in part(hub, "backend --managed", str(hub.state)):
-        each.kill()
+    kill_all(backend_of(hub))
     hub.stop()
     assert hub.process is not None
     assert hub.process.returncode == 0, "it ended by itself"
     assert "is not known to have stopped" in hub.log.read_text()
-    assert process.is_running()
+    assert not is_gone(process)
     hub.start()
     person.login()
-    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
 
 
 def test_the_launcher_killed(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, person, process = served
-    for each in part(hub, "hubfleet_launcher", str(hub.state)):
-        each.kill()
+    kill_all(running("hubfleet_launcher", str(hub.state)))
     assert reachable(hub, "carol")
     person.stop_server()
-    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
     person.start_server()
-    eventually(lambda: (person.server() or {}).get("ready"), 60, "another server")
+    eventually(lambda: (person.server() or {}).get("ready"), 240, "another server")
     assert reachable(hub, "carol")
 
 
@@ -146,19 +139,17 @@ def test_the_hub_killed_and_started_again(served: tuple[Hub, Person, psutil.Proc
     assert hub.process is not None
     os.kill(hub.process.pid, signal.SIGKILL)
     hub.process.wait()
-    eventually(lambda: not hub.backend_answers(), 30, "the end of the killed hub's backend")
-    for proxy in part(hub, "hubfleet.spawner.proxy", str(hub.ports.proxy_api)):
-        proxy.kill()
-        eventually(lambda proxy=proxy: not proxy.is_running(), 10, "the end of the proxy")  # type: ignore[misc]
+    eventually(lambda: not backend_of(hub), 60, "the end of the killed hub's backend")
+    kill_all(running("hubfleet.spawner.proxy", str(hub.ports.proxy_api)))
     hub.start()
-    assert process.is_running()
+    assert not is_gone(process)
     told = hub.log.read_text()
     assert "Allowing to complete in the background" in told, "it waits for no backend that it is to start"
-    eventually(lambda: reachable(hub, "carol"), 30, "the route to the server")
+    eventually(lambda: reachable(hub, "carol"), 120, "the route to the server")
     person.login()
-    eventually(lambda: (person.server() or {}).get("ready"), 30, "the hub's word on the server")
+    eventually(lambda: (person.server() or {}).get("ready"), 120, "the hub's word on the server")
     person.stop_server()
-    eventually(lambda: not process.is_running(), 20, "the end of the server")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
 
 
 def test_the_server_killed_comes_back_behind_the_same_route(
@@ -166,8 +157,8 @@ def test_the_server_killed_comes_back_behind_the_same_route(
 ) -> None:
     hub, person, process = served
     process.kill()
-    process.wait(10)
-    eventually(lambda: reachable(hub, "carol"), 60, "the route to the server's next task")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
+    eventually(lambda: reachable(hub, "carol"), 120, "the route to the server's next task")
     assert server_process(hub).pid != process.pid
     person.stop_server()
 
@@ -175,6 +166,6 @@ def test_the_server_killed_comes_back_behind_the_same_route(
 def test_ctrl_c_ends_everything(served: tuple[Hub, Person, psutil.Process]) -> None:
     hub, _, process = served
     hub.stop()
-    eventually(lambda: not process.is_running(), 5, "the end of the server")
-    eventually(lambda: not part(hub, str(hub.state)), 10, "the end of every process of the hub")
+    eventually(lambda: is_gone(process), 60, "the end of the server")
+    eventually(lambda: not running(str(hub.state)), 60, "the end of every process of the hub")
     assert not hub.backend_answers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,10 @@ async def test_an_old_configuration_starts_servers_as_it_stands(
     assert alice.container.volumes[0].host_path == str(site / "homes" / "alice")
 
     assert admin("DELETE", "/users/alice/server").status_code in (202, 204)
+    deadline = time.monotonic() + 120
+    while admin.server_of("alice") is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     asked = {"cpu": 64, "mem": 1, "image": "jupyterhub/singleuser:1.0"}
     refused = admin("POST", "/users/alice/server", json=asked)
     assert refused.status_code == 400

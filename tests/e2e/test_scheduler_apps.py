@@ -18,13 +18,13 @@ from hubfleet.workers import MarathonCluster
 cluster = MarathonCluster("survey", scheduler="app", cpus=0.1)
 cluster.adapt(minimum=0, maximum=2, interval="200ms")
 with cluster.get_client() as client:
-    print(client.submit(sum, [1, 2]).result(timeout=60))
+    print(client.submit(sum, [1, 2]).result(timeout=110))
 """
 AGAIN = """
 from hubfleet.workers import MarathonCluster
 cluster = MarathonCluster.from_name("survey")
 with cluster.get_client() as client:
-    print(client.submit(sum, [3, 4]).result(timeout=60))
+    print(client.submit(sum, [3, 4]).result(timeout=110))
 print(cluster.group_states()["default"].bounds)
 print(cluster.dashboard_link)
 """

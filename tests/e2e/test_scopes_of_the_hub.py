@@ -46,7 +46,7 @@ class SomebodyAt:
         self._url, self._headers = hub.backend_url, {"Authorization": f"token {token}"}
 
     def __call__(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return requests.request(method, self._url + path, headers=self._headers, json=body, timeout=30)
+        return requests.request(method, self._url + path, headers=self._headers, json=body, timeout=60)
 
     def sees(self) -> set[str]:
         return {app["id"] for app in self("GET", "/v2/apps").json()["apps"]}
@@ -91,7 +91,7 @@ def apps(people: dict[str, SomebodyAt]) -> Iterator[None]:
     yield
     for app_id in (OUTSIDE, OF_STU, OF_PIA):
         people["oda"]("DELETE", f"/v2/apps{app_id}")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while people["oda"]("GET", "/v2/deployments").json():  # what still ends counts for the quotas
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -31,7 +31,7 @@ def test_each_users_server_is_under_their_own_domain(own_hub: Callable[[str], Hu
             answer = requests.get(
                 f"{hub.url}/user/{name}/api/me",
                 headers={**token, "Host": f"{host}.hub.example.org:{port}"},
-                timeout=30,
+                timeout=60,
                 allow_redirects=False,
             )
             # Under another's domain the hub answers, and knows of no such server.

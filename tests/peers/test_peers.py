@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 MODULES = ["test_api", "test_named_servers", "test_spawner"]
-SECONDS = 400.0
+SECONDS = 500.0
 
 
 @pytest.mark.parametrize("module", MODULES)
