@@ -23,9 +23,6 @@ from hubfleet.api.errors import BackendError
 from hubfleet.backend.drivers.isolation.hierarchies import sweep_abandoned
 
 TOKEN = "an-administrator-of-the-tests"
-# On a busy machine an example may take long, which says nothing about it.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 # Who runs the tests in the background of a shell has SIGINT ignored, and hands that on to all they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
