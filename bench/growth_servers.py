@@ -8,9 +8,10 @@ users are made before the clock runs. So the figures of a start are those of the
 Then each server is polled, and the hub is killed and started again. Above 100 the servers are copies of one
 that was started, in the hub's database and in the backend, with which the killed hub is started; each is
 polled, and the figures of a start are those of fifty more that are started on top, which count for the
-memory, too. Both hubs are alive all the time and take turns in an order of chance. The loop's own part of a
-gap is its processor time between two wake-ups of a probe; the whole gap, by the wall, is also what a busy
-machine adds to.
+memory, too. The backend checks the health of each server every 10 s: what it takes in a second in which
+nothing starts is a figure of its own, and is not counted as that of a start. Both hubs are alive all the time
+and take turns in an order of chance. The loop's own part of a gap is its processor time between two wake-ups
+of a probe; the whole gap, by the wall, is also what a busy machine adds to.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ BATCHES = 5
 LEAST_BATCH = 5  # servers, of which the processor time can be told
 USERS_AT_ONCE = 100
 MOST_STARTED, ON_TOP = 100, 50
+REST_SECONDS = 3.0  # of which the processor time can be told
 LIKE = "person0"  # of whose server the copies are
 
 
@@ -54,6 +56,8 @@ class Climber:
             assert backend.process is not None
             helpers["the backend"] = backend.process.pid
         self.helpers = helpers
+        self.resting = 0.0
+        """What the backend takes in a second in which nothing starts."""
 
     def grew(
         self, name: str, size: int, samples: float | list[float], unit: str = "s", fair: float = 0
@@ -74,9 +78,11 @@ class Climber:
             await self.restart(size)
             await self.poll(size)
             await self.at_rest()
+            await self.rest(size)
             await self.start(size, self.count + ON_TOP)
         else:
             await self.start(size, size)
+            await self.rest(size)
             await self.poll(size)
             await self.restart(size)
 
@@ -110,6 +116,17 @@ class Climber:
                 return
             await asyncio.sleep(0.5)
 
+    async def rest(self, size: int) -> None:
+        """Do nothing, and measure what the servers that there are cost the backend."""
+        if size < MOST_STARTED or "the backend" not in self.helpers:
+            return
+        self.part.progress = "all servers were there, and the backend's rest was measured"
+        pid = self.helpers["the backend"]
+        begun, used = time.monotonic(), cpu_of(pid)
+        await asyncio.sleep(REST_SECONDS)
+        self.resting = (cpu_of(pid) - used) / (time.monotonic() - begun)
+        self.grew("processor time of the backend, a second at rest", size, self.resting, fair=1)
+
     async def start(self, size: int, most: int) -> None:
         """Start the servers that are missing, in some batches, each of which is a sample."""
         names = [f"person{number}" for number in range(self.count, most)]
@@ -117,13 +134,15 @@ class Climber:
         for first in range(0, len(names), USERS_AT_ONCE):
             await self.hub.order("POST", "/users", {"usernames": names[first : first + USERS_AT_ONCE]})
         batch = max(LEAST_BATCH, -(-len(names) // BATCHES))
-        used = {name: cpu_of(pid) for name, pid in self.helpers.items()}
+        begun, used = time.monotonic(), {name: cpu_of(pid) for name, pid in self.helpers.items()}
         for first in range(0, len(names), batch):
             noted = await self._start_batch(size, names[first : first + batch])
         self.grew("memory of the hub (RSS)", size, noted.rss / MIB, "MiB", fair=1)
         for name, pid in self.helpers.items():
-            spent = (cpu_of(pid) - used[name]) / len(names)
-            self.grew(f"processor time of {name} for a start", size, spent)
+            spent = cpu_of(pid) - used[name]
+            if name == "the backend":
+                spent -= self.resting * (time.monotonic() - begun)
+            self.grew(f"processor time of {name} for a start", size, max(0.0, spent) / len(names))
 
     async def _start_batch(self, size: int, names: list[str]) -> Noted:
         turn = asyncio.Semaphore(AT_ONCE)
