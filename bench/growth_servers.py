@@ -43,6 +43,8 @@ LEAST_BATCH = 5  # servers, of which the processor time can be told
 USERS_AT_ONCE = 100
 MOST_STARTED, ON_TOP = 100, 50
 REST_SECONDS = 3.0  # of which the processor time can be told
+AT_REST = 0.4  # of a processor, twice what the health checks of 5,000 servers take
+LOOK_SECONDS = 0.5
 LIKE = "person0"  # of whose server the copies are
 
 
@@ -99,7 +101,7 @@ class Climber:
         self.part.progress = "all servers were there; they were being polled"
         self.grew("processor time of one poll", size, (await self.hub.polls())["cpu"])
 
-    async def at_rest(self, seconds: float = 10) -> None:
+    async def at_rest(self, seconds: float = 30) -> None:
         """Return when the hub and who works for it have nothing to do any more, or so long after the routes.
 
         A hub that was started looks at its routes and at its servers' apps for a while. To the copies there
@@ -112,9 +114,9 @@ class Climber:
         pids = [self.hub.pid or 0, *(pid for name, pid in self.helpers.items() if pid != os.getpid())]
         while time.monotonic() < ends_at:
             before, used = used, sum(map(cpu_of, pids))
-            if used - before < 0.1:
+            if used - before < AT_REST * LOOK_SECONDS:
                 return
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def rest(self, size: int) -> None:
         """Do nothing, and measure what the servers that there are cost the backend."""
