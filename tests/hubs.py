@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 import time
@@ -125,10 +126,11 @@ def running(*words: str) -> list[psutil.Process]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended, whether or not anybody has taken note of it."""
+    """Whether a process has ended, and with it all of its threads: its ports are free then."""
     try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE) or not process.is_running()
-    except psutil.Error:
+        ended = process.status() == psutil.STATUS_ZOMBIE and len(os.listdir(f"/proc/{process.pid}/task")) < 2
+        return ended or not process.is_running()
+    except (psutil.Error, OSError):
         return True
 
 
