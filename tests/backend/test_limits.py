@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from warm_templates import Warm, about
 
 from hubfleet.backend.drivers import TaskExit, TaskSpec
 from hubfleet.backend.drivers.isolation.cgroups import Groups
+from hubfleet.backend.drivers.isolation.hierarchies import find_groups, sweep_abandoned
 from hubfleet.backend.drivers.process import ProcessDriver
 
 HELD = (
@@ -246,6 +249,32 @@ async def test_a_new_launcher_removes_what_a_killed_one_left(site: Site) -> None
     await wait_until(lambda: driver.launcher_pid != first, "a new launcher takes over")
     assert not [path for path in groups_left(site.state_dir) if path.endswith("left-behind")]
     assert left.processes(task.task_id)
+
+
+def test_a_launcher_that_starts_while_others_sweep_has_its_groups(tmp_path: Path) -> None:
+    """What it has made, and does not hold yet, looks like what a killed one has left."""
+    state = os.open(tmp_path, os.O_PATH)
+    usable = find_groups(state, print)
+    usable.close()
+    ended = threading.Event()
+
+    def sweep() -> None:
+        while not ended.is_set():
+            sweep_abandoned()
+
+    sweeping = [threading.Thread(target=sweep) for _ in range(2)]
+    for each in sweeping:
+        each.start()
+    try:
+        for _ in range(15):
+            found = find_groups(state, print)
+            assert found.bases == usable.bases
+            found.close()
+    finally:
+        ended.set()
+        for each in sweeping:
+            each.join()
+        os.close(state)
 
 
 async def test_limits_are_set_as_the_task_asks(site: Site) -> None:

@@ -6,9 +6,12 @@ Standard library only, and as little of that as will do: the launcher imports th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 
 from .cgroups import CONTROLLERS, PREFIX, TRACKERS, UNIFIED, Groups, attempt, children, read, remove_tree
+
+_HOLD_TRIES, _HOLD_PAUSE_SECONDS = 100, 0.01
 
 
 def find_groups(state_dir: int, log: Callable[[str], None]) -> Groups:
@@ -27,16 +30,19 @@ def find_groups(state_dir: int, log: Callable[[str], None]) -> Groups:
     for controllers, unified, own in _hierarchies():
         if UNIFIED in groups.bases and not set(controllers) & set(CONTROLLERS):
             continue
+        wanted = [each for each in controllers if each in CONTROLLERS or each in TRACKERS]
+        if not wanted and not unified:
+            continue
         for parent in _parents(own) if unified else [own]:
             _sweep_abandoned(parent, name)
             base = os.path.join(parent, name)
             try:
-                usable = _prepare(parent, base, controllers, unified)
+                if not _hold(groups, base):
+                    log(f"The control group {base} belongs to another launcher and is left to it.")
+                    continue
+                usable = _prepare(parent, base, wanted, unified)
                 if not usable or not _try_out(base):
                     remove_tree(base)
-                    continue
-                if not groups.hold(base):
-                    log(f"The control group {base} belongs to another launcher and is left to it.")
                     continue
             except OSError:
                 continue
@@ -48,14 +54,23 @@ def find_groups(state_dir: int, log: Callable[[str], None]) -> Groups:
     return groups
 
 
-def _prepare(parent: str, base: str, controllers: Iterable[str], unified: bool) -> list[str]:
-    """Make a base and return the controllers that the groups in it have."""
-    wanted = [name for name in controllers if name in CONTROLLERS or name in TRACKERS]
+def _hold(groups: Groups, base: str) -> bool:
+    """Make a base and keep it; until then whoever sweeps may have it for a moment, and remove it."""
+    for _ in range(_HOLD_TRIES):
+        os.makedirs(base, exist_ok=True)
+        try:
+            if groups.hold(base):
+                return True
+        except FileNotFoundError:
+            pass
+        time.sleep(_HOLD_PAUSE_SECONDS)
+    return False
+
+
+def _prepare(parent: str, base: str, wanted: list[str], unified: bool) -> list[str]:
+    """Return the controllers that the groups in a base have."""
     if not unified:
-        if wanted:
-            os.makedirs(base, exist_ok=True)
         return wanted
-    os.makedirs(base, exist_ok=True)
     for directory in (parent, base):
         for name in wanted:
             # Refused where processes are in the group itself, as they are without delegation.
