@@ -40,7 +40,7 @@ class LimitSettings(Configurable):
         Each is a change that is not carried out yet: one for which there is no room stays one until
         there is, or it is cancelled. What ends apps is always taken.
 
-            c.Backend.max_deployments = 500
+            c.Backend.max_deployments = 1000
         """,
     ).tag(config=True)
 

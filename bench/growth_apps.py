@@ -4,7 +4,7 @@ Method: a real backend with 10, 100, 1,000 and 10,000 apps of one task each. Its
 that the tasks run as far as the backend can know, and cost no process. The apps are made by a request each,
 over four connections, each size on top of the one before; so the figures of making one are those of the apps
 between two sizes. Of 10,000 only the last thousand are made so, and the others before by a request for five
-hundred, which costs less. (The most deployments at once, 100 if nothing else is said, is raised for that.)
+hundred, which costs less. (The most deployments at once, 500 if nothing else is said, is raised for that.)
 Beside them is the least that it could cost: an empty handler and two commits of SQLite, as an app is written
 before the answer and its task before the start. Then all apps are listed, beside what Python takes to write
 the same list as JSON; one is read; and the backend is killed, and started again, until it tells of all tasks

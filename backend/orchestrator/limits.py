@@ -12,12 +12,13 @@ class DeploymentLimits:
     Parameters
     ----------
     in_all
-        The most of all together, as Marathon's ``--max_running_deployments``.
+        The most of all together, as Marathon's ``--max_running_deployments``. Its 100 would let 20 servers
+        a second start: a deployment goes on until a server's first health check, 5 s after its start.
     of_share
         The most of one user, so that nobody takes the room of all.
     """
 
-    in_all: int = 100
+    in_all: int = 500
     of_share: int = 20
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hubfleet.api.app import App
+from hubfleet.backend.orchestrator.limits import DeploymentLimits
 from hubfleet.spawner import link
 from hubfleet.spawner.errors import StartRefused
 
@@ -141,16 +142,17 @@ async def test_a_time_out_shows_what_the_server_wrote(hub: Any, backend: Any, to
 
 
 async def test_in_a_storm_of_logins_a_start_waits_for_its_turn(hub: Any, backend: Any) -> None:
-    for number in range(101):  # one of them runs, and a hundred changes stay under way
+    most = DeploymentLimits.in_all
+    for number in range(most + 1):  # one of them runs, and as many changes as there may be stay under way
         await backend.client.create_app(App(id=f"/others/app{number}", cmd="sleep 1000", cpus=60))
         if number == 0:
             await hub.eventually(lambda: deployed(backend))
-    assert len(await backend.client.list_deployments()) == 100
+    assert len(await backend.client.list_deployments()) == most
     user = hub.user("alice")
     spawn = asyncio.create_task(user.spawn())
     await hub.eventually(lambda: asyncio.sleep(0, told(user, "Many servers start")))
     assert not spawn.done()
-    await backend.client.delete_app("/others/app100")
+    await backend.client.delete_app(f"/others/app{most}")
     await asyncio.wait_for(spawn, 60)
     assert (await hub.ask(user.spawner.server.url))["env"]["JUPYTERHUB_USER"] == "alice"
 
