@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from rest import Rest
 
+from hubfleet.backend.orchestrator.limits import DeploymentLimits
+
 THERE = {"id": "/rows/there", "cmd": "exec sleep 600", "cpus": 0.01, "mem": 1}
 GONE = "rows_there.instance-1._app.1"
 SCALE_AND_WIPE = {"message": "You cannot use scale and wipe at the same time."}
@@ -308,14 +310,15 @@ async def test_media_types_that_nobody_takes(shared_rest: Rest) -> None:
         assert (answer.status_code, answer.json()) == (status, {"message": message})
 
 
-async def test_no_more_than_a_hundred_deployments_run(rest: Rest) -> None:
-    for number in range(100):
+async def test_no_more_deployments_run_than_there_may_be(rest: Rest) -> None:
+    most = DeploymentLimits.in_all
+    for number in range(most):
         await rest.create(f"/open/{number}", constraints=[["hostname", "LIKE", "nowhere"]])
     before = await rest.get("/v2/apps")
     answer = await rest("POST", "/v2/apps", {**THERE, "id": "/open/too"})
     assert answer.status_code == 403
     assert answer.json().keys() == {"message"}
-    assert answer.json()["message"].startswith("Max number (100) of running deployments is achieved. ")
+    assert answer.json()["message"].startswith(f"Max number ({most}) of running deployments is achieved. ")
     assert await rest.get("/v2/apps") == before
     # What is forced takes the place of another.
     assert (await rest("DELETE", "/v2/apps/open/0")).status_code == 200
