@@ -12,7 +12,7 @@ from hub import VARIABLES, Hub, HubFailed, Ports
 
 
 def say(sentence: str) -> None:
-    """Tell how it ends, if there is still a terminal to tell it to."""
+    """Tell it if there is still a terminal to tell it to; what is to be done does not depend on that."""
     with suppress(OSError):
         print(sentence, flush=True)
 
@@ -36,9 +36,9 @@ def main() -> int:
     try:
         hub.start()
         started = True
-        print(f"\n  JupyterHub is at  {hub.url}")
-        print(f"  any user name, with the password  {hub.password}")
-        print(f"\n  Its log is {hub.log}\n  Ctrl-C stops it, and its users' servers.\n", flush=True)
+        say(f"\n  JupyterHub is at  {hub.url}")
+        say(f"  any user name, with the password  {hub.password}")
+        say(f"\n  Its log is {hub.log}\n  Ctrl-C stops it, and its users' servers.\n")
         assert hub.process is not None
         status = hub.process.wait()
         print(

@@ -101,6 +101,21 @@ def test_a_demo_whose_terminal_is_closed_ends_as_by_ctrl_c(tmp_path: Path) -> No
     nothing_is_left(state)
 
 
+def test_a_demo_whose_terminal_is_gone_when_it_tells_ends_no_other_way(tmp_path: Path) -> None:
+    ports, state = demo_ports(), tmp_path / "state"
+    nobody, told = os.pipe()
+    os.close(nobody)
+    demo = subprocess.Popen(DEMO, env=variables(ports, state), stdout=told, stderr=told)
+    os.close(told)
+    wait_until_answered(f"http://127.0.0.1:{ports.backend}/ping")
+    wait_until_answered(f"http://127.0.0.1:{ports.public}/hub/login")
+    with suppress(subprocess.TimeoutExpired):
+        demo.wait(0.5)  # it looks for both answers every 0.05 s, and tells then
+    demo.terminate()
+    assert demo.wait(STOPPED_SECONDS) is not None
+    nothing_is_left(state)
+
+
 def test_a_demo_in_a_shells_background_whose_backend_was_killed_ends_and_says_so(tmp_path: Path) -> None:
     ports, state = demo_ports(), tmp_path / "state"
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import hub, demo\n"
@@ -147,6 +162,16 @@ def nothing_is_left(state: Path) -> None:
     deadline = time.monotonic() + 60
     while left := processes_of(state):
         assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def wait_until_answered(url: str) -> None:
+    deadline = time.monotonic() + STOPPED_SECONDS
+    while True:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=60).status_code == 200:
+                return
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
