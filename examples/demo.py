@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,17 @@ def say(sentence: str) -> None:
     """Tell it if there is still a terminal to tell it to; what is to be done does not depend on that."""
     with suppress(OSError):
         print(sentence, flush=True)
+
+
+def end_of(process: subprocess.Popen[bytes]) -> int:
+    """Return the status of a process when it has ended.
+
+    With time-outs, between which Python looks for signals: one that arrives in the moment before a wait
+    without end begins would be heard only after it.
+    """
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(60)
 
 
 def main() -> int:
@@ -40,7 +52,7 @@ def main() -> int:
         say(f"  any user name, with the password  {hub.password}")
         say(f"\n  Its log is {hub.log}\n  Ctrl-C stops it, and its users' servers.\n")
         assert hub.process is not None
-        status = hub.process.wait()
+        status = end_of(hub.process)
         print(
             f"The hub has ended with status {status}. The end of its log:\n{hub.last_lines()}",
             file=sys.stderr,
