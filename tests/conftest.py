@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
 from nursery import Forked, nursery
 from ports import backend_ports, free_port
 
@@ -32,9 +31,13 @@ STUBBORN = "trap '' TERM; touch deaf; exec sleep 1000"
 LINGERING = "trap '' TERM; touch deaf; until [ -e end ]; do sleep 0.05; done"
 """As `STUBBORN`, but it ends when a test has seen enough of it (`RunningBackend.let_end`)."""
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+
+def pytest_configure() -> None:
+    """How long an example takes says how busy the machine is, and nothing of what is tested."""
+    from hypothesis import HealthCheck, settings  # not above: the benches have this module, and no hypothesis
+
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def task_id_of(process: psutil.Process) -> str:
