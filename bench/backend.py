@@ -192,18 +192,21 @@ async def requests(part: Part, backend: Backend, sizes: Sizes) -> None:
             }
 
             async def served(
-                name: str, connections: int = connections, batch: int = batch, sides: Any = sides
+                name: str,
+                group: str = group,
+                connections: int = connections,
+                batch: int = batch,
+                sides: Any = sides,
             ) -> Mapping[str, float]:
                 port, pid, order = sides[name]
                 used = cpu_of(pid)
                 found = await latencies(connections, batch, port, order)
-                part.add(REQUESTS.format(count=connections), name, found)
+                part.add(group, name, found)
+                if name == HANDLER:  # requests at once wait for each other's commits, too
+                    part.add(group, HANDLER_AND_COMMIT, [one + connections * commit for one in found])
                 return {SERVER_CPU: (cpu_of(pid) - used) / batch}
 
             await part.in_turns(group, {name: partial(served, name) for name in sides}, BATCHES, warm_up=0)
-            # Requests at once wait for each other's commits as they wait for each other's handling.
-            empty = part.figures[group, HANDLER].samples
-            part.add(group, HANDLER_AND_COMMIT, [one + connections * commit for one in empty])
 
 
 async def bulk(part: Part, backend: Backend, sizes: Sizes) -> None:

@@ -12,6 +12,7 @@ import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 Place = tuple[str, str]
@@ -30,6 +31,8 @@ class Figure:
     ----------
     unit
         ``s`` (shown as is fit: seconds, milliseconds, microseconds), ``MiB``, ``1/s`` or empty.
+    batches
+        How many samples were taken together each time, in the order of the samples.
     failures
         What was said when it could not be measured.
     """
@@ -38,7 +41,13 @@ class Figure:
     name: str
     unit: str
     samples: list[float] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    def add(self, samples: Sequence[float]) -> None:
+        """Keep samples that were taken together."""
+        self.samples.extend(samples)
+        self.batches.extend([len(samples)] if samples else [])
 
     def summary(self) -> dict[str, float]:
         """Return the median, the quartiles (the spread), the 99th percentile and the worst."""
@@ -105,6 +114,18 @@ def quantile(samples: Sequence[float], part: float) -> float:
     return sorted(samples)[min(len(samples) - 1, max(0, math.ceil(part * len(samples)) - 1))]
 
 
+def drawn_as_one(samples: Sequence[float], batches: Sequence[int]) -> Sequence[float]:
+    """Return what can be drawn anew of a figure: of each batch its median, or the samples themselves.
+
+    What was taken together, such as the requests of one turn, is alike, so that a hundred of it tell no more
+    of the spread from turn to turn than one does. Where there are too few turns, the samples have to do.
+    """
+    if len(batches) < LEAST_SAMPLES or max(batches) == 1:
+        return samples
+    ends = accumulate(batches)
+    return [statistics.median(samples[end - size : end]) for size, end in zip(batches, ends, strict=True)]
+
+
 def ratio_of(ours: Sequence[float], others: Sequence[float], chance: random.Random) -> tuple[float, ...]:
     """Return the ratio of the medians, and the bounds between which resampling finds it nine times of ten.
 
@@ -151,9 +172,11 @@ def _valued(declared: Mapping[str, Any], figures: Mapping[Place, Mapping[str, An
     ours, others = figures[place], figures[of]
     if not others["median"]:
         return {**told, "why": f"{of[1]} is zero"}
-    value, low, high = ratio_of(ours["samples"], others["samples"], random.Random(0))
+    mine, its = (drawn_as_one(one["samples"], one.get("batches", ())) for one in (ours, others))
+    value, (_, low, high) = ours["median"] / others["median"], ratio_of(mine, its, random.Random(0))
+    low, high = min(low, value), max(high, value)
     told |= {"value": rounded(value), "low": rounded(low), "high": rounded(high)}
-    told |= {"samples": min(ours["count"], others["count"])}
+    told |= {"samples": min(len(mine), len(its))}
     if declared["limit_place"]:
         limit = figures.get(tuple(declared["limit_place"]))
         told["beside_limit"] = (

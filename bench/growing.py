@@ -13,7 +13,7 @@ import contextlib
 import math
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -113,7 +113,7 @@ class Growth(Part):
         """Keep one or more samples of a curve; `place` is its group, name and series."""
         curve = self.curves.setdefault(place, Curve(*place, unit, fair))
         figure = curve.figures.setdefault(size, Figure(place[0], place[1], unit))
-        figure.samples.extend([samples] if isinstance(samples, int | float) else samples)
+        figure.add([samples] if isinstance(samples, int | float) else list(samples))
 
     def line(self, group: str, name: str, limit: str, samples: Iterable[float], unit: str = "s") -> None:
         """Keep a limit that does not depend on the size, to be drawn beside the curves of that name."""
@@ -182,7 +182,7 @@ class Growth(Part):
             where = f"{group}, {max(sizes):,}" if sizes else group
             for curve in curves if sizes else ():
                 place = (where, f"{name}: {curve.series}")
-                self.figures[place] = Figure(*place, curve.unit, curve.figures[max(sizes)].samples)
+                self.figures[place] = replace(curve.figures[max(sizes)], group=place[0], name=place[1])
             self.ratio(where, f"{name}: {ours}", f"{name}: {others}", **marks)
 
     def record(self, done: bool = False) -> dict[str, Any]:

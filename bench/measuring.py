@@ -26,7 +26,8 @@ processors. Ratios and goals are declared first, so that they are there when the
 
 sample
     one number, kept as it is: `Part.add`, or what a way of `Part.in_turns` returns. Seconds by the wall and
-    of processor time (``wall``, ``cpu``) are figures of their own.
+    of processor time (``wall``, ``cpu``) are figures of their own. Several that are added at once are a
+    *batch*: alike, so that the spread of a ratio is that between batches.
 figure
     all samples of one thing, known by a group and a name. At least three samples in the quick size, too, or
     its ratios cannot be checked.
@@ -136,9 +137,9 @@ class Part:
     # -- figures ----------------------------------------------------------------------
 
     def add(self, group: str, name: str, samples: float | Iterable[float], unit: str = "s") -> None:
-        """Keep one or more samples."""
+        """Keep a sample, or several that were taken together."""
         figure = self._figure(group, name, unit)
-        figure.samples.extend([samples] if isinstance(samples, int | float) else samples)
+        figure.add([samples] if isinstance(samples, int | float) else list(samples))
 
     def failed(self, group: str, name: str, error: BaseException | str, unit: str = "s") -> None:
         """Keep a failure: it counts, and is shown."""
@@ -329,6 +330,7 @@ class Part:
                     "goal": self.goals.get(place),
                     "count": len(figure.samples),
                     "samples": [rounded(value) for value in figure.samples],
+                    **({"batches": figure.batches} if max(figure.batches, default=1) > 1 else {}),
                     "failures": figure.failures,
                 }
                 for place, figure in self.figures.items()

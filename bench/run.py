@@ -41,13 +41,13 @@ BENCHES = {
     "backend": Seconds(15, 68),
     "prefork": Seconds(23, 85),
     "spawner": Seconds(66, 340),
-    "hub_restart": Seconds(17, 75),
-    "workers": Seconds(42, 390),
+    "hub_restart": Seconds(17, 65),
+    "workers": Seconds(42, 400),
     "journeys": Seconds(50, 140),
     "health_checks": Seconds(12, 70),
-    "limits": Seconds(7, 38),
-    "growth_servers": Seconds(18, 225),
-    "growth_apps": Seconds(11, 75),
+    "limits": Seconds(7, 45),
+    "growth_servers": Seconds(18, 280),
+    "growth_apps": Seconds(11, 50),
     "growth_workers": Seconds(14, 180),
 }
 """The scripts, in the order in which the page shows them."""
@@ -95,6 +95,11 @@ class Run:
     def whole(self) -> bool:
         """Whether all scripts there are have had their turn."""
         return set(self.outcomes) == set(BENCHES) and not self.interrupted
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Which scripts broke, or were ended."""
+        return [name for name, outcome in self.outcomes.items() if outcome.failure]
 
     @property
     def interrupted(self) -> bool:
@@ -204,6 +209,8 @@ def main() -> None:
         print(f"The newest are shown in {write_page()}.")
     if run.interrupted:
         sys.exit("The bench was interrupted: what it had not measured is not there.")
+    if run.unfinished:
+        sys.exit(f"These broke or were ended, and are shown as such: {', '.join(run.unfinished)}.")
 
 
 if __name__ == "__main__":

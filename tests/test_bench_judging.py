@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from figures import with_ratios
-from judging import judged
+from judging import judged, named
 from measuring import Part, write
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -31,19 +31,21 @@ def run_of(*some: Part) -> dict[str, Mapping[str, Any]]:
 
 
 COMMITTED = run_of(part_of(STEADY, STEADY))
+RATIO = ("x", "starts", "ours", "theirs")
 
 
 def test_a_ratio_that_is_beyond_a_quarter_and_the_spread_is_worse() -> None:
     found = judged(run_of(part_of(TWICE, STEADY)), COMMITTED)
-    [worse] = found.worse
-    assert worse.startswith("x, starts: ours beside theirs is 2 (")
-    assert ", and was 1 (" in worse
-    assert (found.compared, found.better, found.untold) == (1, [], [])
+    [(where, told)] = found.worse.items()
+    assert named(where) == "x, starts: ours beside theirs"
+    assert told.startswith("2 (")
+    assert ", and was 1 (" in told
+    assert (found.compared, found.better, found.untold) == ({RATIO}, {}, [])
 
 
 def test_a_ratio_that_is_as_much_below_is_better() -> None:
     found = judged(COMMITTED, run_of(part_of(TWICE, STEADY)))
-    assert (len(found.better), found.worse) == (1, [])
+    assert (list(found.better), found.worse) == ([RATIO], {})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_a_ratio_that_is_as_much_below_is_better() -> None:
 )
 def test_a_ratio_that_is_not_worse_for_sure_is_none(now: list[float]) -> None:
     found = judged(run_of(part_of(now, STEADY)), COMMITTED)
-    assert (found.compared, found.worse, found.better, found.untold) == (1, [], [], [])
+    assert (found.compared, found.worse, found.better, found.untold) == ({RATIO}, {}, {}, [])
 
 
 def test_of_rates_less_is_worse() -> None:
@@ -67,21 +69,47 @@ def test_of_rates_less_is_worse() -> None:
 
 def test_ratios_of_peers_are_not_ours_to_answer_for() -> None:
     found = judged(run_of(part_of(TWICE, STEADY, ours=False)), run_of(part_of(STEADY, STEADY, ours=False)))
-    assert (found.compared, found.worse, found.untold) == (0, [], [])
+    assert (found.compared, found.worse, found.untold) == (set(), {}, [])
 
 
 @pytest.mark.parametrize(
     ("now", "then", "told"),
     [
-        ([9.0], STEADY, "1 samples now tell no spread, 3 would"),
-        (STEADY, [9.0], "1 samples in the committed run tell no spread, 3 would"),
-        ([], STEADY, "it has no value now: ours has none"),
+        ([1.9], STEADY, None),
+        ([2.2], STEADY, "2.16 (n = 1), and was 1 (0.98 to 1.02)"),
+        ([4.2, 4.2], [2.0], "4.12 (n = 2), and was 1.96 (n = 1)"),
     ],
 )
-def test_what_cannot_be_compared_is_told(now: list[float], then: list[float], told: str) -> None:
+def test_where_there_is_no_spread_only_what_is_twice_as_much_is_worse(
+    now: list[float], then: list[float], told: str | None
+) -> None:
     found = judged(run_of(part_of(now, STEADY)), run_of(part_of(then, STEADY)))
-    assert found.untold == [f"x, starts: ours beside theirs: {told}"]
-    assert (found.compared, found.worse) == (0, [])
+    assert (found.compared, found.untold) == ({RATIO}, [])
+    assert found.worse.get(RATIO) == told
+
+
+def test_the_requests_of_one_turn_tell_no_spread_from_turn_to_turn() -> None:
+    def turns(*medians: float) -> dict[str, Mapping[str, Any]]:
+        part = part_of([], [])
+        for median in medians:
+            part.add("starts", "ours", [median * one for one in STEADY])
+            part.add("starts", "theirs", STEADY)
+        return run_of(part)
+
+    steady, unsteady = turns(1.0, 1.0, 1.0), turns(1.0, 1.5, 1.6)
+    [ratio] = unsteady["x"]["ratios"]
+    assert (ratio["value"], ratio["samples"]) == (1.5, 3)
+    assert ratio["low"] == 1.0, "one turn of three was so"
+    assert judged(unsteady, steady).worse == {}
+    assert list(judged(turns(1.5, 1.6, 1.7), steady).worse) == [RATIO]
+    [few] = turns(1.0, 1.5)["x"]["ratios"]
+    assert few["samples"] == 10, "too few turns, so that the samples have to do"
+
+
+def test_what_cannot_be_compared_is_told() -> None:
+    found = judged(run_of(part_of([], STEADY)), COMMITTED)
+    assert found.untold == ["x, starts: ours beside theirs: it has no value now: ours has none"]
+    assert (found.compared, found.worse) == (set(), {})
 
 
 def test_a_script_that_is_missing_on_either_side_is_told() -> None:
@@ -100,18 +128,18 @@ def test_what_of_ours_fails_and_did_not_before_is_worse() -> None:
     now = part_of(STEADY, STEADY)
     now.failed("starts", "ours", RuntimeError("it broke"))
     now.failed("memory", "this phase", "it was not done in 9 s")
-    assert judged(run_of(now), COMMITTED).worse == [
+    assert judged(run_of(now), COMMITTED).failing == [
         "x, starts: ours failed, and did not before: RuntimeError: it broke",
         "x, memory: this phase failed, and did not before: it was not done in 9 s",
     ]
-    assert judged(run_of(now), run_of(now)).worse == []
+    assert judged(run_of(now), run_of(now)).failing == []
 
 
 def test_a_peer_that_fails_hides_how_we_stand_and_makes_nothing_worse() -> None:
     now = part_of(STEADY, [])
     now.failed("starts", "theirs", RuntimeError("it broke"))
     found = judged(run_of(now), COMMITTED)
-    assert found.worse == []
+    assert (found.worse, found.failing) == ({}, [])
     assert found.untold == [
         "x, starts: ours beside theirs: it has no value now: theirs failed 1 times: RuntimeError: it broke"
     ]
@@ -127,17 +155,23 @@ check.main()
 """
 
 
-def checked(folder: Path, now: Part, others: float = 0.0, **ended: str) -> subprocess.CompletedProcess[str]:
+def checked(
+    folder: Path, now: Part, others: float = 0.0, again: Part | None = None, **ended: str
+) -> subprocess.CompletedProcess[str]:
     """Check such a part of a run of 100 s on two processors, of which others had so many seconds."""
-    results = folder / "now.json"
-    told = {
-        "seconds": 100.0,
-        "machine": {"processors": 2},
-        "processor seconds": {"of the bench": 50.0, "of all else on the machine": others},
-        "benches": {name: {"ended": how} for name, how in ended.items()},
-    }
-    write(results, {**told, "parts": {now.name: now.record(done=True)}})
-    command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results"), "--results", str(results)]
+    command = [sys.executable, "-c", CHECK, str(BENCH), str(folder / "results")]
+    for number, part in enumerate([now, again]):
+        if part is None:
+            continue
+        told = {
+            "seconds": 100.0,
+            "machine": {"processors": 2},
+            "processor seconds": {"of the bench": 50.0, "of all else on the machine": others},
+            "benches": {name: {"ended": how} for name, how in ended.items()},
+        }
+        results = folder / f"now{number}.json"
+        write(results, {**told, "parts": {part.name: part.record(done=True)}})
+        command += ["--results", str(results)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -146,7 +180,7 @@ def checked(folder: Path, now: Part, others: float = 0.0, **ended: str) -> subpr
     [
         pytest.param(STEADY, 0, "1 ratios of ours compared, 0 worse, 0 better, 0 things", id="the same"),
         pytest.param(TWICE, 1, "Worse than before:\n- x, starts: ours beside theirs is 2 (", id="worse"),
-        pytest.param([1.0], 1, "Not compared:\n- x, starts: ours beside theirs: 1 samples now", id="nothing"),
+        pytest.param([], 1, "Not compared:\n- x, starts: ours beside theirs: it has no value", id="nothing"),
     ],
 )
 def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
@@ -160,6 +194,26 @@ def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
     assert found.returncode == status, found.stderr
     assert told in found.stdout
     assert "2026-01-02-quick.json" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("again", "status", "told"),
+    [
+        pytest.param(
+            STEADY, 0, "Worse at first, and not when looked at again:\n- x, starts: ours", id="once"
+        ),
+        pytest.param(TWICE, 1, ", and was 1 (0.98 to 1.02); looked at again, it is 2 (", id="twice"),
+        pytest.param([], 1, "Worse than before:\n- x, starts: ours", id="not seen again"),
+    ],
+)
+def test_what_is_worse_is_looked_at_once_more(
+    tmp_path: Path, again: list[float], status: int, told: str
+) -> None:
+    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
+    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    found = checked(tmp_path, part_of(TWICE, STEADY), again=part_of(again, STEADY))
+    assert found.returncode == status, found.stderr
+    assert told in found.stdout
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,8 @@ def test_a_run_is_one_file_in_which_a_broken_script_has_its_place(tmp_path: Path
     bench = Bench(tmp_path)
     process = bench.begin("--seed=5")
     told, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, told
+    assert process.returncode == 1, told
+    assert told.endswith("These broke or were ended, and are shown as such: broken.\n")
     found = bench.results("results/*-quick.json")
     assert set(found["parts"]) == {"good", "broken", "slow"}
     ended = {name: one["ended"] for name, one in found["benches"].items()}
