@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 
+@lru_cache(1024)
 def format_timestamp(moment: datetime) -> str:
-    """Return a moment as Marathon writes it: UTC, three digits of fraction and a literal Z."""
+    """Return a moment as Marathon writes it: UTC, three digits of fraction and a literal Z.
+
+    The few last ones are kept, as one version is written many times: into the store, events and answers.
+    """
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
@@ -60,6 +65,10 @@ class Wire(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object of this model; absent values are left out, never null."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_text(self) -> str:
+        """Return the text of `to_wire`."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
 
     @classmethod
     def from_wire(cls, body: Any) -> Self:

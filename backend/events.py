@@ -238,14 +238,14 @@ def unhealthy_kill(instance: Instance, reason: str) -> Event:
 def deployment_progress(event_type: str, deployment: DeploymentRecord) -> Event:
     """Return a `deployment_info` or `deployment_step_…` event."""
     actions = [action.to_wire() for action in deployment.current_actions]
-    return event(event_type, plan=deployment.to_plan(), currentStep={"actions": actions})
+    return event(event_type, plan=deployment.plan, currentStep={"actions": actions})
 
 
 def deployment_ended(deployment: DeploymentRecord, failure: str | None = None) -> Event:
     """Return the event of a deployment that is done, or was given up."""
     event_type = "deployment_success" if failure is None else "deployment_failed"
     reason = {} if failure is None else {"reason": failure}
-    return event(event_type, id=deployment.id, plan=deployment.to_plan(), **reason)
+    return event(event_type, id=deployment.id, plan=deployment.plan, **reason)
 
 
 def deployment_cancelled(deployment: DeploymentRecord) -> list[Event]:

@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, Field, PrivateAttr
 
 from hubfleet.api.app import App
 from hubfleet.api.status import Action, Deployment, HealthResult, ReadinessResult, Step, Task, TaskFailure
-from hubfleet.api.wire import Timestamp, now
+from hubfleet.api.wire import Timestamp, format_timestamp, now
 
 
 class Condition(StrEnum):
@@ -195,29 +196,22 @@ class AppRecord(BaseModel):
     app: App
     backoff: Backoff | None = None
     last_task_failure: TaskFailure | None = None
-    _text: tuple[App, str] | None = PrivateAttr(None)
 
     @property
     def id(self) -> str:
         """The app's id."""
         return self.app.id
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The definition in JSON as the API shows it; worked out once, for it is most of many answers."""
-        if self._text is None or self._text[0] is not self.app:
-            self._text = (self.app, _text_of(self.app))
-        return self._text[1]
+        return self.app.to_text()
 
     @property
     def stored(self) -> str:
         """The whole record in JSON, as the store keeps it."""
         rest = self.model_dump_json(exclude={"app"})
         return f'{{"app":{self.text},{rest[1:]}'
-
-
-def _text_of(app: App) -> str:
-    return app.model_dump_json(by_alias=True, exclude_none=True)
 
 
 class GroupRecord(BaseModel):
@@ -244,17 +238,17 @@ class DeploymentRecord(BaseModel):
     """Whose change it is; None is one that counts for nobody."""
     remaining: set[str] | None = Field(default=None, exclude=True)
     """The apps with which the current step is not done yet; None is not known, as after a restart."""
-    _turns: dict[str, int] = PrivateAttr(default_factory=dict)
-    _actions: dict[str, str] = PrivateAttr(default_factory=dict)
     _originals_text: str | None = PrivateAttr(None)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Work out when the turn of each app is, and what is done to it then."""
-        for index, step in enumerate(self.steps):
-            for action in step.actions:
-                if action.app:
-                    self._turns[action.app] = index
-                    self._actions[action.app] = action.action
+    @cached_property
+    def _turns(self) -> dict[str, tuple[int, str]]:
+        """In which step the turn of each app is, and what is done to it then."""
+        return {
+            action.app: (index, action.action)
+            for index, step in enumerate(self.steps)
+            for action in step.actions
+            if action.app
+        }
 
     @classmethod
     def of(cls, version: datetime, steps: list[Step], share: str | None = None) -> DeploymentRecord:
@@ -283,21 +277,21 @@ class DeploymentRecord(BaseModel):
         if self._originals_text is None:
             texts = []
             for app_id, app in self.originals.items():
-                texts.append(f"{json.dumps(app_id)}:{'null' if app is None else _text_of(app)}")
+                texts.append(f"{json.dumps(app_id)}:{'null' if app is None else app.to_text()}")
                 yield
             self._originals_text = "{" + ",".join(texts) + "}"
 
     def holds(self, app_id: str) -> bool:
         """Whether an app stays as it was, since its turn has not come."""
-        return self.current < self._turns.get(app_id, -1)
+        return app_id in self._turns and self.current < self._turns[app_id][0]
 
     def action_on(self, app_id: str) -> str | None:
         """Return what is being done to an app in the current step, or None if nothing is, or no more."""
-        if self._turns.get(app_id) != self.current:
+        if app_id not in self._turns:
             return None
-        if self.remaining is not None and app_id not in self.remaining:
-            return None
-        return self._actions[app_id]
+        turn, action = self._turns[app_id]
+        under_way = self.remaining is None or app_id in self.remaining
+        return action if turn == self.current and under_way else None
 
     def to_deployment(self) -> Deployment:
         """Return the plan as the API shows it."""
@@ -311,17 +305,17 @@ class DeploymentRecord(BaseModel):
             total_steps=len(self.steps),
         )
 
-    def to_plan(self) -> dict[str, Any]:
-        """Return the plan as events carry it.
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """The plan as events carry it, at each step the same.
 
         The two empty groups are what the Python client 0.13.0 cannot do without
         (``marathon-v2`` 7.1); Marathon itself left them out from 1.8 on.
         """
-        deployment = self.to_deployment().to_wire()
         return {
             "id": self.id,
-            "version": deployment["version"],
-            "steps": deployment["steps"],
+            "version": format_timestamp(self.version),
+            "steps": [step.to_wire() for step in self.steps],
             "original": {"id": "/"},
             "target": {"id": "/"},
         }

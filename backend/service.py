@@ -23,7 +23,7 @@ from .authenticator import Authenticator, HubIdentity
 from .config import Backend
 from .drivers.process import ProcessDriver
 from .events import EventBus
-from .garbage import Garbage
+from .garbage import Garbage, put_off
 from .metrics import Metrics
 from .orchestrator.limits import DeploymentLimits, TaskLimits
 from .orchestrator.orchestrator import Orchestrator
@@ -114,7 +114,9 @@ async def serve(
     hub_gone
         A descriptor that becomes readable when the hub that this serves is gone.
     """
-    store = Store(state_dir / "backend.sqlite")
+    with put_off():
+        store = Store(state_dir / "backend.sqlite")
+        state = State(store)
     driver = ProcessDriver(
         state_dir,
         host=config.hostname,
@@ -134,7 +136,7 @@ async def serve(
         environment=base_environment(os.environ, None),
     )
     orchestrator = Orchestrator(
-        State(store),
+        state,
         driver,
         EventBus(),
         state_dir / "sandboxes",
@@ -159,8 +161,8 @@ async def serve(
     shared_account = config.accounts == "shared" or os.geteuid() != 0
     rules = QuotaRules(config.user_quota, config.app_quota, config.group_quotas, config.user_quotas)
     limits = Limits(config.max_apps, config.max_apps_of_user, config.max_labels, config.max_variables)
-    admission = Admission(orchestrator.state, rules, limits, config.prefix)
-    given = partial(is_of_a_server, orchestrator.state)
+    admission = Admission(state, rules, limits, config.prefix)
+    given = partial(is_of_a_server, state)
     authenticator = Authenticator(tokens, config.prefix, hub, shared_account, given)
     http = HttpLimits(
         body_bytes=config.max_request_bytes,
@@ -175,7 +177,7 @@ async def serve(
         orchestrator,
         authenticator,
         admission,
-        Metrics(orchestrator.state),
+        Metrics(state),
         stop=stopping.set,
         open_metrics=config.open_metrics,
         http=http,
@@ -187,7 +189,7 @@ async def serve(
         "serving the Marathon API on http://%s:%d; %d apps, offering %s",
         config.ip,
         sockets[0].getsockname()[1],
-        len(orchestrator.state.apps),
+        len(state.apps),
         ", ".join(f"{offer.cpus:g} cpus and {offer.mem:g} MiB" for offer in driver.offers()),
     )
     asked = asyncio.create_task(stopping.wait())

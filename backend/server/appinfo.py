@@ -40,9 +40,12 @@ def wanted_parts(embeds: Iterable[str]) -> frozenset[str]:
     return frozenset(wanted)
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
 def compact(value: Any) -> str:
     """Return a value's JSON text without blanks."""
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)
 
 
 def app_pieces(
@@ -110,7 +113,7 @@ def task_texts(instances: Iterable[Instance]) -> Iterator[str]:
     """Yield the JSON of each instance's task, of those that still have one when their turn comes."""
     for instance in instances:
         if instance.launched:
-            yield compact(instance.to_task().to_wire())
+            yield instance.to_task().to_text()
 
 
 def separated(texts: Iterable[str]) -> Iterator[str]:
