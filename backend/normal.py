@@ -215,7 +215,7 @@ def _container(app: App, networks: list[Network], ports: int) -> Container | Non
 
 def _with_port_indices(app: App) -> App:
     """Return an app whose checks name their port; without one it is the first."""
-    if not port_count(app):
+    if not app.health_checks or not port_count(app):
         return app
     checks = [
         check

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from hubfleet.backend import garbage
-from hubfleet.backend.garbage import Garbage
+from hubfleet.backend.garbage import Garbage, put_off
 
 
 class Knot:
@@ -35,6 +35,21 @@ async def test_what_was_seen_is_not_looked_at_again() -> None:
         gc.collect()
         assert young() is None, "what is new is collected as ever"
         assert seen() is not None, "what was seen already is not, until all of it is"
+
+
+def test_what_is_read_at_the_start_is_not_looked_at_while_it_is_read_nor_later() -> None:
+    try:
+        with put_off():
+            assert not gc.isenabled()
+            known = Knot()
+        assert gc.isenabled()
+        assert all(each is not known for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+    with pytest.raises(OSError, match="no disk"), put_off():
+        raise OSError("no disk")
+    assert gc.isenabled()
+    gc.unfreeze()
 
 
 async def test_now_and_then_everything_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
