@@ -16,6 +16,7 @@ HUBFLEET_PASSWORD          made at random        the password of everybody (a tr
 =========================  ====================  ===========================================
 """
 
+import gc
 import os
 import secrets
 import sys
@@ -45,6 +46,9 @@ c.JupyterHub.cookie_secret_file = str(state / "cookie_secret")
 # A hub that starts again looks after the servers that run, for up to ten seconds before it goes on: in vain
 # where it is the one that is to start their backend, below. It does so meanwhile (1 s is the least).
 c.JupyterHub.init_spawners_timeout = 1
+# Python looks for garbage after every 700 objects that a hub has more, while it reads all that it knows: with
+# 1,000 servers two fifths of its start (docs/spawner.md, "A hub that starts again").
+gc.set_threshold(50_000)
 
 # The proxy in Python, from PyPI: no Node.js is needed.
 c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "hubfleet.spawner.proxy"]
