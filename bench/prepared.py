@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from conftest import RunningBackend
 
-APPS_AT_ONCE = 250
+APPS_AT_ONCE = 500
 PATIENCE_SECONDS = 300
 _TOLD_BY_THE_BACKEND = (
     *(
