@@ -27,7 +27,7 @@ from .progress import ProgressLog
 log = logging.getLogger("hubfleet.spawner.submission")
 
 PATIENCE_SECONDS = 10.0
-"""How long a backend that does not answer, such as one that is just restarting, is asked again."""
+"""How long a backend that has not answered, such as one that is just restarting, is asked again."""
 
 _PAUSE_FIRST, _PAUSE_MOST = 0.25, 2.0  # seconds
 
@@ -65,15 +65,15 @@ class Submission:
     async def send(self) -> None:
         """Return when the backend has accepted the app.
 
-        A backend that does not answer is asked again for a while; one that has too much under
-        way, as when everybody logs in at once, for as long as the caller waits.
+        A backend that does not answer is asked again for a while, however long it took not to; one
+        that has too much under way, as when everybody logs in at once, for as long as the caller waits.
 
         Raises
         ------
         StartRefused
             It does not accept it; with its words.
         """
-        give_up = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        give_up: float | None = None
         pause = _PAUSE_FIRST
         while True:
             self._sending = asyncio.create_task(self._send())
@@ -82,7 +82,9 @@ class Submission:
                 self.agreed.set()
                 return
             except BackendUnreachable as error:
-                if asyncio.get_running_loop().time() > give_up:
+                now = asyncio.get_running_loop().time()
+                give_up = give_up or now + PATIENCE_SECONDS
+                if now > give_up:
                     raise StartRefused(
                         f"The backend that runs the servers cannot be reached: {error}. Try again later.",
                         reason="backend-unreachable",
@@ -96,7 +98,7 @@ class Submission:
                 self.told.add(
                     progress.SUBMITTED, "Many servers start at this moment; waiting for the backend's turn"
                 )
-                give_up = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+                give_up = None
             except AccessDenied as error:
                 raise StartRefused(
                     f"The backend does not let this hub start the server: {error}. An administrator "

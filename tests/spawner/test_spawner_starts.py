@@ -13,8 +13,10 @@ import pytest
 
 from hubfleet.api import labels
 from hubfleet.api.app import App
+from hubfleet.api.errors import BackendUnreachable
 from hubfleet.api.status import AppStatus
 from hubfleet.api.wire import parse_timestamp
+from hubfleet.spawner import submission
 from hubfleet.spawner.errors import StartRefused
 from hubfleet.spawner.launch import newest_running, url_of
 from hubfleet.spawner.link import close_links
@@ -177,6 +179,27 @@ async def test_a_server_whose_app_is_not_there_yet_is_not_taken_for_ended(hub: A
     arrives.set()
     await spawn
     assert await user.spawner.poll() is None
+
+
+async def test_a_backend_that_is_too_slow_once_is_asked_again(
+    hub: Any, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "PATIENCE_SECONDS", 0.01)
+    user = hub.user("alice")
+    client = user.spawner._link().client
+    create, asked = client.create_app, []
+
+    async def too_slow_at_first(app: App) -> Any:
+        asked.append(app.id)
+        if len(asked) == 1:
+            await asyncio.sleep(0.1)  # as long as its patience, and longer
+            raise BackendUnreachable("no answer came in time")
+        return await create(app)
+
+    client.create_app = too_slow_at_first
+    await user.spawn()
+    assert len(asked) == 2
+    assert (await hub.ask(user.spawner.server.url))["env"]["JUPYTERHUB_USER"] == "alice"
 
 
 async def test_what_happens_before_the_answer_to_the_submission_is_told(hub: Any, backend: Any) -> None:
