@@ -39,11 +39,11 @@ class Seconds(NamedTuple):
 
 BENCHES = {
     "backend": Seconds(15, 68),
-    "prefork": Seconds(23, 85),
-    "spawner": Seconds(66, 340),
+    "prefork": Seconds(22, 85),
+    "spawner": Seconds(60, 340),
     "hub_restart": Seconds(17, 65),
-    "workers": Seconds(42, 400),
-    "journeys": Seconds(50, 140),
+    "workers": Seconds(40, 400),
+    "journeys": Seconds(60, 140),
     "health_checks": Seconds(12, 70),
     "limits": Seconds(7, 45),
     "growth_servers": Seconds(18, 280),
