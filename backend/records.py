@@ -204,7 +204,10 @@ class AppRecord(BaseModel):
 
     @cached_property
     def text(self) -> str:
-        """The definition in JSON as the API shows it; worked out once, for it is most of many answers."""
+        """The definition in JSON as the API shows it; worked out once, for it is most of many answers.
+
+        From then on the app in this record stays: a changed one is another record's.
+        """
         return self.app.to_text()
 
     @property

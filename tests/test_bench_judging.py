@@ -155,6 +155,12 @@ check.main()
 """
 
 
+def commit(folder: Path) -> None:
+    """Keep a short run as the one to be compared with."""
+    parts = {"x": part_of(STEADY, STEADY).record(done=True)}
+    write(folder / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": parts})
+
+
 def checked(
     folder: Path, now: Part, others: float = 0.0, again: Part | None = None, **ended: str
 ) -> subprocess.CompletedProcess[str]:
@@ -186,9 +192,8 @@ def checked(
 def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
     tmp_path: Path, now: list[float], status: int, told: str
 ) -> None:
-    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
     write(tmp_path / "results" / "2026-01-01-quick.json", {"parts": {"x": {}}})
-    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    commit(tmp_path)
     write(tmp_path / "results" / "2026-01-03.json", {"parts": {"x": {}}})  # a long run
     found = checked(tmp_path, part_of(now, STEADY))
     assert found.returncode == status, found.stderr
@@ -209,8 +214,7 @@ def test_the_check_fails_if_a_ratio_is_worse_or_none_can_be_compared(
 def test_what_is_worse_is_looked_at_once_more(
     tmp_path: Path, again: list[float], status: int, told: str
 ) -> None:
-    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
-    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    commit(tmp_path)
     found = checked(tmp_path, part_of(TWICE, STEADY), again=part_of(again, STEADY))
     assert found.returncode == status, found.stderr
     assert told in found.stdout
@@ -227,8 +231,7 @@ def test_what_is_worse_is_looked_at_once_more(
 def test_on_a_busy_machine_the_check_blames_nobody(
     tmp_path: Path, now: list[float], others: float, status: int
 ) -> None:
-    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
-    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    commit(tmp_path)
     found = checked(tmp_path, part_of(now, STEADY), others)
     assert found.returncode == status, found.stderr
     assert ("The machine was busy, so that this says nothing" in found.stdout) == (status == 2)
@@ -236,8 +239,7 @@ def test_on_a_busy_machine_the_check_blames_nobody(
 
 
 def test_the_check_fails_if_a_script_breaks_before_it_has_a_figure(tmp_path: Path) -> None:
-    committed = {"x": part_of(STEADY, STEADY).record(done=True)}
-    write(tmp_path / "results" / "2026-01-02-quick.json", {"benches": {}, "parts": committed})
+    commit(tmp_path)
     found = checked(tmp_path, part_of(STEADY, STEADY), x="", y="it ended with status 1", z="it was not run")
     assert found.returncode == 1
     assert "Worse than before:\n- y: it ended with status 1\n\n" in found.stdout
